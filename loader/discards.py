@@ -1,0 +1,169 @@
+"""Values that found no cell, each with its reason: fills `discard` (section 6). Bad data is a row, counted."""
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from loader.calls import CALL_TABLES, TRAIT_CALLS, rule_columns
+from loader.db import literal, quote
+from loader.flatten import Values, cell_type
+from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TablePlan
+from loader.paths import split_path
+from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
+
+_COLUMNS = """table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value VARCHAR, reason VARCHAR,
+    received_at TIMESTAMPTZ, loader_file_id BIGINT, loader_line BIGINT, loader_element BIGINT"""
+_TABLE = "CASE call " + " ".join(f"WHEN '{call}' THEN '{table}'" for call, table in CALL_TABLES.items()) + " END"
+_BLANK = """'null', '""', '[]', '[""]', '[[]]'"""
+_WHERE_FROM = "received_at, loader_file_id, loader_line, loader_element"
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes the empty `discard`."""
+    connection.execute(f"CREATE TABLE discard ({_COLUMNS})")
+
+
+def of_events(connection: duckdb.DuckDBPyConnection) -> None:
+    """The reasons of whole events, once each under their call's table: not_a_scalar, bad_timestamp, not_an_object and
+    duplicate_key. Needs `item`, `odd_node`'s `repeated`."""
+    checks = []
+    for field in SCALARS:
+        checks.append((field, "not_a_scalar", "kind IN ('OBJECT', 'ARRAY')"))
+    for field, column in DATETIMES.items():
+        checks.append((field, "bad_timestamp", f"{column} IS NULL AND kind <> 'NULL' AND value <> '\"\"'"))
+    for field in OBJECTS:
+        checks.append((field, "not_an_object", "kind NOT IN ('OBJECT', 'NULL')"))
+    for field, reason, condition in checks:
+        calls = f"call IN ({', '.join(map(literal, FIELDS_OF[field]))})" if field in FIELDS_OF else "true"
+        value = f"json_extract(text, '/{field}')"
+        if field == "sentAt":
+            value = f"CASE WHEN coalesce(json_type(text, '/sentAt'), 'NULL') <> 'NULL' THEN {value} ELSE to_json(default_sent_at) END"
+        connection.execute(f"""
+            INSERT INTO discard
+            SELECT {_TABLE}, id, {literal(field)}, value, {literal(reason)}, received_at, file_id, line, element
+            FROM (SELECT *, json_type(value) AS kind FROM (SELECT *, ({value})::VARCHAR AS value FROM item WHERE odd AND {calls}))
+            WHERE {condition}
+        """)
+    fields = ", ".join(map(literal, (*SCALARS, *DATETIMES, *OBJECTS)))
+    not_of_call = " OR ".join(
+        f"(k.key = {literal(f)} AND call NOT IN ({', '.join(map(literal, c))}))" for f, c in FIELDS_OF.items()
+    )
+    connection.execute(f"""
+        INSERT INTO discard
+        SELECT {_TABLE}, id, key, value, 'duplicate_key', received_at, file_id, line, element
+        FROM (
+            SELECT i.*, k.key, k.value::VARCHAR AS value, k.type AS kind,
+                row_number() OVER same AS number, first_value(k.value::VARCHAR) OVER same AS first
+            FROM (FROM item WHERE odd) i, json_each(i.text) k
+            WHERE k.key IN ({fields}) AND NOT ({not_of_call})
+            WINDOW same AS (PARTITION BY i.pos, k.key ORDER BY k.id)
+        )
+        WHERE number > 1 AND value <> first AND value NOT IN ({_BLANK})
+    """)
+
+
+def of_table(
+    connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequence[str]
+) -> None:
+    """The values of a table's events that have no cell. short: columns with fewer cells than values."""
+    target = plan.target
+    values = Values(target)
+    rules = {c.name: c for c in rule_columns(target.call, target.event_table is not None, full_event=True)}
+    types = {column.name: column for column in plan.columns}
+    for leaf in target.leaves:
+        if not leaf.common:
+            continue
+        has_value = f"{values.class_of(leaf)} IS NOT NULL"
+        if leaf.fate == RULE_COLUMN:
+            condition, reason = _unlike_rule(values.text(leaf), values.kind(leaf), rules[leaf.column]), RULE_COLUMN
+        elif leaf.fate != COLUMN:
+            condition, reason = "true", leaf.fate
+        elif leaf.column in short:
+            condition = f"{values.cell(leaf, cell_type(plan, types[leaf.column], leaf))} IS NULL"
+            reason = "type_mismatch"
+        else:
+            continue
+        connection.execute(f"""
+            INSERT INTO discard
+            SELECT {literal(target.table)}, id, {literal(leaf.column)}, json_of({values.text(leaf)}, {values.kind(leaf)}),
+                {literal(reason)}, {_WHERE_FROM}
+            FROM {values.source} WHERE {has_value} AND {condition}
+        """)
+
+
+def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None:
+    """The same for the odd events of a table, and name_collision: the losers of a cell that differ from its winner."""
+    target = plan.target
+    of_event = target.event_table is not None
+    rules = {c.name: c for c in rule_columns(target.call, of_event, full_event=True)}
+    mine = f"o.number = {target.event_table}" if of_event else f"NOT o.of_event AND o.call = {literal(target.call)}"
+    source = f"odd_cell o JOIN flat f USING (pos) WHERE {mine}"
+    head = f"INSERT INTO discard SELECT {literal(target.table)}, f.id, o.name, o.json,"
+    tail = ", ".join(f"f.{name}" for name in _WHERE_FROM.split(", "))
+    connection.execute(f"""
+        {head} 'name_collision', {tail} FROM {source} AND o.fate = '{COLUMN}' AND NOT o.winner AND o.json <> o.winner_json
+    """)
+    dropped = {leaf.column for leaf in target.leaves if leaf.fate == "too_many_columns"}
+    names = connection.execute(f"SELECT DISTINCT o.name, o.fate FROM {source} AND (o.winner OR o.fate <> '{COLUMN}')")
+    types = {column.name: column for column in plan.columns}
+    leaves = {leaf.column: leaf for leaf in target.leaves}
+    for name, fate in names.fetchall():
+        this = f"{head} {{}}, {tail} FROM {source} AND o.name = {literal(name)} AND o.fate = {literal(fate)}"
+        if fate == RULE_COLUMN:
+            connection.execute(this.format(literal(fate)) + f" AND {_unlike_rule('o.text', 'o.kind', rules[name])}")
+        elif fate != COLUMN:
+            connection.execute(this.format(literal(fate)))
+        elif name in dropped:
+            connection.execute(this.format("'too_many_columns'") + " AND o.winner")
+        else:
+            type_ = cell_type(plan, types[name], leaves[name])
+            if type_ not in ("kept", "VARCHAR", "JSON"):
+                connection.execute(
+                    this.format("'type_mismatch'") + f" AND o.winner AND cell_{type_.lower()}(o.text, o.kind) IS NULL"
+                )
+
+
+def _unlike_rule(text: str, kind: str, column: object) -> str:
+    """The condition that a user's value is another than the rule column's."""
+    name, type_ = column.name, column.type  # type: ignore[attr-defined]
+    if type_ == "TIMESTAMPTZ":
+        if name == "uuid_ts":
+            return "true"
+        return f"cell_timestamptz({text}, {kind}) IS DISTINCT FROM {quote(name)}"
+    return f"{text} IS DISTINCT FROM {quote(name)}::VARCHAR"
+
+
+
+
+def mismatches(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
+    """By column, how many values of a table did not fit."""
+    rows = connection.execute(
+        "SELECT column_name, count(*) FROM discard WHERE table_name = ? AND reason = 'type_mismatch' GROUP BY ALL", [table]
+    )
+    return dict(rows.fetchall())
+
+
+def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence[str]) -> None:
+    """duplicate_key inside the parts of an event, but inside `json_paths`, whose text keeps both."""
+    rows = connection.execute("SELECT DISTINCT i.call, json, fullkey FROM repeated JOIN item i USING (pos)").fetchall()
+    names = []
+    for call, json, fullkey in rows:
+        field = {"context": "context", "user_props": "userProperties"}.get(json)
+        field = field or ("traits" if call in TRAIT_CALLS else "properties")
+        dotted = ".".join((field, *split_path(fullkey)))
+        if not any(f"{call}.{dotted}".startswith(path + ".") for path in json_paths):
+            names.append({"call": call, "json": json, "fullkey": fullkey, "name": dotted})
+    if not names:
+        return
+    schema = pa.schema([(name, pa.string()) for name in ("call", "json", "fullkey", "name")])
+    connection.register("repeated_name", pa.Table.from_pylist(names, schema))
+    connection.execute(f"""
+        INSERT INTO discard
+        SELECT {_TABLE}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
+        FROM repeated r JOIN named_item i USING (pos)
+        JOIN repeated_name n ON n.call = i.call AND n.json = r.json AND n.fullkey = r.fullkey
+        WHERE r.value <> r.first_value AND r.value NOT IN ({_BLANK})
+            AND NOT (r.json <> 'context' AND coalesce(i.event_table = {NO_TABLE}, false))
+    """)
+    connection.unregister("repeated_name")

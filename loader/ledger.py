@@ -1,0 +1,159 @@
+"""What has been loaded: loads, files, rejects, discards, schema changes, as Delta tables of their own (point of commit)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from loader import delta
+from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.records import FileRead
+from loader.schema import Column
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    return tuple(Column(*pair.split()) for pair in text.replace("\n", " ").split(","))
+
+
+# In the order in which a load commits them: `loads` last, that commit is the load.
+TABLES = {
+    "rejects": _columns("""load_id BIGINT, loader_file_id BIGINT, loader_line BIGINT, loader_element BIGINT,
+        reason VARCHAR, detail VARCHAR, raw VARCHAR, replayed_by BIGINT"""),
+    "discards": _columns("""load_id BIGINT, table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value JSON,
+        reason VARCHAR, received_at TIMESTAMPTZ, uuid_ts TIMESTAMPTZ, loader_file_id BIGINT, loader_line BIGINT,
+        loader_element BIGINT, replayed_by BIGINT"""),
+    "schema_changes": _columns("""load_id BIGINT, table_name VARCHAR, column_name VARCHAR, change VARCHAR,
+        old_type VARCHAR, new_type VARCHAR, loader_file_id BIGINT, loader_line BIGINT, loader_element BIGINT"""),
+    "files": _columns("""load_id BIGINT, file_id BIGINT, uri VARCHAR, size BIGINT, modified TIMESTAMPTZ, version VARCHAR,
+        source VARCHAR, lines BIGINT, blank BIGINT, items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT,
+        first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ"""),
+    "loads": _columns("""load_id BIGINT, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, files BIGINT, bytes BIGINT,
+        items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT, discarded BIGINT, settings JSON"""),
+}
+
+
+def folder(table: str) -> str:
+    """The folder of a table of the ledger, relative to the warehouse."""
+    return f"loader/{table}"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the ledger says. last_load, last_file: 0 if there is none. settings: the rules in force, None before the
+    first load. tables: by name, in order of creation, with their columns."""
+
+    last_load: int
+    last_file: int
+    settings: dict[str, Any] | None
+    skipped_tracks: bool
+    tables: dict[str, tuple[Column, ...]]
+
+    @property
+    def event_tables(self) -> list[str]:
+        """The tables of single events."""
+        calls = {*CALL_TABLES.values(), OTHER_EVENTS, "users"}
+        return [table for table in self.tables if table not in calls]
+
+
+def paths(warehouse: Path, table: str) -> list[str]:
+    """The Parquet files of a table of the ledger; none before the first load."""
+    root = warehouse / folder(table)
+    return [file.path for file in delta.live_files(root)] if delta.exists(root) else []
+
+
+def loaded(
+    connection: duckdb.DuckDBPyConnection, warehouse: Path, uris: Sequence[str]
+) -> set[tuple[str, int | None, str]]:
+    """Of the files with these uris, the states that are loaded: (uri, size, version)."""
+    files = paths(warehouse, "files")
+    if not files:
+        return set()
+    rows = connection.execute(
+        "SELECT uri, size, version FROM read_parquet($files) SEMI JOIN (SELECT unnest($uris) AS uri) USING (uri)",
+        {"files": files, "uris": list(uris)},
+    )
+    return set(rows.fetchall())
+
+
+def read(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> State:
+    """The state of a warehouse, also of one that has no load yet."""
+    loads = paths(warehouse, "loads")
+    if not loads:
+        return State(0, 0, None, False, {})
+    last_load, settings, skipped = connection.execute(
+        """SELECT max(load_id), max_by(settings, load_id), bool_or((settings ->> 'skip_tracks_table')::BOOLEAN)
+        FROM read_parquet($files)""",
+        {"files": loads},
+    ).fetchall()[0]
+    last_file = connection.execute(
+        "SELECT max(file_id) FROM read_parquet($files)", {"files": paths(warehouse, "files")}
+    ).fetchall()[0][0]
+    tables: dict[str, list[Column]] = {}
+    rows = connection.execute(
+        """SELECT table_name, column_name, max_by(new_type, load_id)
+        FROM read_parquet($files, file_row_number = true)
+        WHERE column_name IS NOT NULL GROUP BY ALL ORDER BY min(load_id), min(file_row_number)""",
+        {"files": paths(warehouse, "schema_changes")},
+    ).fetchall()
+    for table, column, type_ in rows:
+        tables.setdefault(table, []).append(Column(column, type_))
+    named = {name: tuple(columns) for name, columns in tables.items()}
+    return State(last_load, last_file or 0, json.loads(settings), skipped, named)
+
+
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
+    """The schema for rows of a table of the ledger that are made in Python."""
+    types = {"BIGINT": pa.int64(), "VARCHAR": pa.string(), "JSON": pa.string(), "TIMESTAMPTZ": pa.timestamp("us", "UTC")}
+    return pa.schema([(column.name, types[column.type]) for column in columns])
+
+
+def file_rows(
+    connection: duckdb.DuckDBPyConnection,
+    load_id: int,
+    reads: Sequence[FileRead],
+    counts: Mapping[int, Any],
+    loaded: Mapping[int, int],
+) -> list[dict[str, Any]]:
+    """The rows of `files` for one load, from what was counted and staged."""
+    times = {
+        file_id: (first, last)
+        for file_id, first, last in connection.execute(
+            "SELECT loader_file_id, min(received_at), max(received_at) FROM flat GROUP BY ALL"
+        ).fetchall()
+    }
+    return [
+        {
+            "load_id": load_id,
+            "file_id": read.file_id,
+            "uri": read.file.uri,
+            "size": read.file.size,
+            "modified": read.file.modified,
+            "version": read.file.version,
+            "source": read.file.source,
+            "lines": counts[read.file_id].lines,
+            "blank": counts[read.file_id].blank,
+            "items": counts[read.file_id].items,
+            "loaded": loaded.get(read.file_id, 0),
+            "duplicates": counts[read.file_id].duplicates,
+            "rejected": counts[read.file_id].rejected,
+            "first_received_at": times.get(read.file_id, (None, None))[0],
+            "last_received_at": times.get(read.file_id, (None, None))[1],
+        }
+        for read in reads
+    ]
+
+
+def rejects_sql(load_id: int) -> str:
+    """SELECT of the rows of `rejects` from the engine's `reject`."""
+    return f"""SELECT {load_id}::BIGINT AS load_id, file_id::BIGINT AS loader_file_id, line AS loader_line,
+        element AS loader_element, reason, detail, raw, NULL::BIGINT AS replayed_by FROM reject"""
+
+
+def discards_sql(load_id: int, uuid_ts: str) -> str:
+    """SELECT of the rows of `discards` from the engine's `discard`."""
+    return f"""SELECT {load_id}::BIGINT AS load_id, table_name, row_id, column_name, column_value, reason, received_at,
+        {uuid_ts} AS uuid_ts, loader_file_id, loader_line, loader_element, NULL::BIGINT AS replayed_by FROM discard"""

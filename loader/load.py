@@ -1,0 +1,361 @@
+"""One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from loader import books, dedup, delta, discards, flatten, ledger, odd, plan, read, shape, split, store
+from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
+from loader.db import connect, literal
+from loader.delta import Commit
+from loader.errors import UsageError
+from loader.records import COLUMN, NO_TABLE, FileRead, Measure, SourceFile, TablePlan, Target
+from loader.report import Report, add
+from loader.schema import Column
+from loader.settings import RULES, Settings
+
+Stage = Callable[[str], None]
+
+
+def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage) -> None:
+    """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report."""
+    with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
+        known = ledger.read(connection, settings.warehouse)
+        job = Job(connection, settings, known, datetime.now(UTC), _rules(settings, known.settings), stage)
+        reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
+        counts = scan(job, reads, report)
+        if not counts:
+            return
+        plans = lay_out_and_measure(job, report)
+        if settings.dry_run:
+            return
+        commits = write(job, plans, report)
+        commits += write_ledger(job, plans, reads, counts, report)
+        stage("commit")
+        store.make_certain(settings.warehouse, job.load_id, commits)
+        store.commit(settings.warehouse, job.load_id, commits)
+        report.loads.append(job.load_id)
+
+
+@dataclass(slots=True)
+class Job:
+    """What every step of a load needs: the engine with the staged events, and what is known."""
+
+    sql: duckdb.DuckDBPyConnection
+    settings: Settings
+    known: ledger.State
+    started: datetime
+    rules: str  # JSON, as the ledger keeps it
+    stage: Stage
+
+    @property
+    def load_id(self) -> int:
+        return self.known.last_load + 1
+
+    @property
+    def uuid_ts(self) -> str:
+        return f"TIMESTAMPTZ {literal(self.started.isoformat())}"
+
+
+def _rules(settings: Settings, in_force: Mapping[str, Any] | None) -> str:
+    """The settings that change names or types, as JSON. UsageError if they are not those of the warehouse."""
+    rules = {name: getattr(settings, name) for name in RULES}
+    rules["json_paths"] = sorted(rules["json_paths"])
+    changed = [name for name in RULES if in_force is not None and in_force[name] != rules[name]]
+    if changed and not settings.accept_new_rules:
+        was = ", ".join(f"{name} = {json.dumps(in_force[name])}" for name in changed if in_force)
+        raise UsageError(
+            f"{settings.warehouse}: was loaded with {was}. Set that again, or give --accept-new-rules: old rows keep "
+            "the names and types that they have."
+        )
+    return json.dumps(rules)
+
+
+@dataclass(frozen=True, slots=True)
+class FileCounts:
+    """What one file held."""
+
+    lines: int
+    blank: int
+    items: int
+    rejected: int
+    duplicates: int
+
+
+def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileCounts]:
+    """Lines to events, duplicates out, paths and kinds found. By file_id what each file held; no unreadable files."""
+    job.stage("read")
+
+    def progress(count: int) -> None:
+        report.bytes += count
+        job.stage("read")
+
+    lines = read.lines(reads, job.settings.max_line_bytes, progress)
+    split.split(job.sql, lines, reads, job.started, job.settings.store_full_event)
+    found = split.count(job.sql)
+    report.unread |= {each.file.uri: each.error for each in reads if each.error is not None}
+    good = {each.file_id: each for each in reads if each.error is None}
+    books.balance(
+        "lines of a file",
+        {file_id: each.lines for file_id, each in good.items()},
+        {file_id: found[file_id].lines + found[file_id].blank for file_id in good if file_id in found},
+    )
+    job.stage("plan")
+    duplicates = dedup.drop_duplicates(job.sql, _known_ids(job), job.settings.dedup_window_days)
+    counts = {}
+    for file_id, each in good.items():
+        there = found.get(file_id, split.Count(0, 0, 0, 0))
+        counts[file_id] = FileCounts(
+            each.lines, there.blank, there.items, there.rejected, duplicates.get(file_id, 0)
+        )
+    return counts
+
+
+def _name_events(job: Job, report: Report) -> tuple[str, ...]:
+    """Gives each event name its table; returns these, by number."""
+    names = shape.event_names(job.sql)
+    tables = plan.event_tables([name.text for name in names], job.known.event_tables, job.settings)
+    shape.name_events(job.sql, [(text, *found) for text, found in tables.names.items()])
+    report.refused += tables.refused
+    return tables.tables
+
+
+def _known_ids(job: Job) -> dict[str, list[str]]:
+    """By call, the files whose ids new events are compared with: those of dates within the window."""
+    first, last = job.sql.execute("SELECT min(received_at)::DATE, max(received_at)::DATE FROM item").fetchall()[0]
+    known: dict[str, list[str]] = {call: [] for call in CALL_TABLES}
+    for table in job.known.tables if first else ():
+        call = plan.call_of(table)
+        # A track is in its event's table too, but only there where tracks were skipped.
+        if table == OTHER_EVENTS or (call == TRACK and table != CALL_TABLES[TRACK] and not job.known.skipped_tracks):
+            continue
+        root = job.settings.warehouse / store.table_folder(table)
+        known[call] += delta.files_near(root, first, last, job.settings.dedup_window_days)
+    return known
+
+
+@dataclass(slots=True)
+class Planned:
+    """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
+    number of values that are to be cells or discards."""
+
+    plan: TablePlan
+    rows: int
+    dates: list[str]
+    values: dict[str, int]
+    firsts: dict[str, int]
+
+
+def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
+    """Which tables and columns there will be: what is there, exactly, and then what fits it."""
+    event_tables = _name_events(job, report)
+    shape.scan(job.sql)
+    usages = shape.usages(job.sql)
+    rare = plan.slow_paths(usage for table in usages.values() for usage in table if usage.json == "context")
+    targets = []
+    for call, table in CALL_TABLES.items():
+        found = shape.merged(usage for (owner, _), table_ in usages.items() if owner == call for usage in table_)
+        unnamed = call == TRACK and job.settings.skip_tracks_table
+        targets.append(plan.lay_out(table, call, None, found, rare | plan.slow_paths(found), job.settings, unnamed))
+    for number, table in enumerate(event_tables):
+        found = usages.get((TRACK, number), [])
+        targets.append(plan.lay_out(table, TRACK, number, found, rare | plan.slow_paths(found), job.settings))
+    odd.mark(job.sql, targets)
+    flatten.stage(job.sql, targets, job.settings.store_full_event)
+    odd.read(job.sql, targets)
+    rows = flatten.rows(job.sql)
+    odd_events = odd.events_by_path(job.sql)
+    planned = []
+    for target in targets:
+        count, dates = flatten.rows_and_dates(target, rows)
+        measures = _measure(job, target, odd_events) if count else {}
+        decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
+        dropped = {leaf.column for leaf in decided.target.leaves if leaf.fate != COLUMN}
+        values = {name: sum(m.classes.values()) for name, m in measures.items() if name not in dropped}
+        firsts = {name: m.first for name, m in measures.items() if m.first is not None}
+        planned.append(Planned(decided, count, dates, values, firsts))
+    return planned
+
+
+def _measure(job: Job, target: Target, odd_events: Mapping[tuple[str, int | None, int], int]) -> dict[str, Measure]:
+    """What the values of each column are, by the columns that leaves have by name. Checks that none was overlooked."""
+    by_leaf, texts = flatten.measure(job.sql, target)
+    if not target.unnamed:
+        books.balance(
+            f"values read for {target.table}",
+            {(leaf.part.field, *leaf.keys): leaf.events for leaf in texts},
+            {
+                (leaf.part.field, *leaf.keys): read + odd_events.get((target.call, target.event_table, leaf.path), 0)
+                for leaf, read in texts.items()
+            },
+        )
+    found = odd.measure(job.sql, target)
+    for leaf, measure in by_leaf.items():
+        if leaf.fate == COLUMN:
+            found[leaf.column] = plan.together(found.get(leaf.column), measure)
+    return found
+
+
+def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
+    """Writes the Parquet files of all tables, and finds the values that had no cell. Checks that no other is missing."""
+    job.stage("write")
+    discards.prepare(job.sql)
+    there = [each for each in planned if each.rows]
+    with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
+        written = list(pool.map(lambda each: _write_table(job, each), there))
+    discards.of_events(job.sql)
+    discards.of_repeated_keys(job.sql, job.settings.json_paths)
+    for each, result in zip(there, written, strict=True):
+        short = [name for name, count in each.values.items() if result.cells.get(name, 0) < count]
+        discards.of_table(job.sql, each.plan, short)
+        discards.of_odd_cells(job.sql, each.plan)
+        lost = discards.mismatches(job.sql, each.plan.target.table)
+        name = each.plan.target.table
+        books.balance(f"rows of {name}", {name: each.rows}, {name: result.rows})
+        books.balance(
+            f"cells of {name}",
+            each.values,
+            {column: result.cells.get(column, 0) + lost.get(column, 0) for column in each.values},
+        )
+        add(report.rows, {name: result.rows})
+    results = {id(each): result for each, result in zip(there, written, strict=True)}
+    commits = [
+        _commit(each.plan.target.table, each.plan.columns, results[id(each)].files if id(each) in results else ())
+        for each in planned
+        if each.rows or each.plan.created
+    ]
+    return commits + _write_other_events(job, report)
+
+
+def _write_table(job: Job, planned: Planned) -> store.Written:
+    sql = flatten.rows_sql(planned.plan, job.uuid_ts)
+    folder = store.table_folder(planned.plan.target.table)
+    with job.sql.cursor() as cursor:
+        return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, dates=planned.dates)
+
+
+def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile]) -> Commit:
+    return Commit(store.table_folder(table), table, tuple(columns), (PARTITION,), tuple(files))
+
+
+def _write_other_events(job: Job, report: Report) -> list[Commit]:
+    rows, dates = flatten.rows_and_dates(Target(OTHER_EVENTS, TRACK, NO_TABLE, ()), flatten.rows(job.sql))
+    if not rows:
+        return []
+    sql = flatten.other_events_sql(job.uuid_ts)
+    folder = store.table_folder(OTHER_EVENTS)
+    result = store.write(job.sql, job.settings.warehouse, folder, sql, job.load_id, dates=dates)
+    books.balance(f"rows of {OTHER_EVENTS}", {OTHER_EVENTS: rows}, {OTHER_EVENTS: result.rows})
+    add(report.rows, {OTHER_EVENTS: rows})
+    return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]
+
+
+def write_ledger(
+    job: Job,
+    planned: Sequence[Planned],
+    reads: Sequence[FileRead],
+    counts: Mapping[int, FileCounts],
+    report: Report,
+) -> list[Commit]:
+    """Writes what the load did into the ledger's tables, `loads` last."""
+    job.stage("ledger")
+    loaded = dict(job.sql.execute("SELECT loader_file_id, count(*) FROM flat GROUP BY ALL").fetchall())
+    books.balance(
+        "items of a file",
+        {file_id: count.items for file_id, count in counts.items()},
+        {file_id: loaded.get(file_id, 0) + c.duplicates + c.rejected for file_id, c in counts.items()},
+    )
+    rejects = dict(job.sql.execute("SELECT reason, count(*) FROM reject GROUP BY ALL").fetchall())
+    lost = dict(job.sql.execute("SELECT reason, count(*) FROM discard GROUP BY ALL").fetchall())
+    changes = schema_changes(job, planned)
+    rows = {
+        "files": ledger.file_rows(job.sql, job.load_id, [each for each in reads if each.file_id in counts], counts, loaded),
+        "schema_changes": changes,
+        "loads": [
+            {
+                "load_id": job.load_id,
+                "started_at": job.started,
+                "finished_at": datetime.now(UTC),
+                "files": len(counts),
+                "bytes": sum(each.bytes for each in reads if each.file_id in counts),
+                "items": sum(count.items for count in counts.values()),
+                "loaded": sum(loaded.values()),
+                "duplicates": sum(count.duplicates for count in counts.values()),
+                "rejected": sum(rejects.values()),
+                "discarded": sum(lost.values()),
+                "settings": job.rules,
+            }
+        ],
+    }
+    _add_to_report(report, counts, rejects, lost, changes, sum(loaded.values()))
+    queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
+    commits = []
+    for table, columns in ledger.TABLES.items():
+        if table in rows:
+            job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
+        sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
+        files = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id).files
+        if files or not job.known.last_load or table == "loads":
+            commits.append(Commit(ledger.folder(table), table, columns, (), files))
+    return commits
+
+
+def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
+    """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
+    rows: list[dict[str, Any]] = []
+
+    def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
+        file_id, line, element = split.place(job.sql, first) if first is not None else (None, None, None)
+        rows.append(
+            {
+                "load_id": job.load_id,
+                "table_name": table,
+                "column_name": column.name if column else None,
+                "change": kind,
+                "old_type": None,
+                "new_type": column.type if column else None,
+                "loader_file_id": file_id,
+                "loader_line": line,
+                "loader_element": element,
+            }
+        )
+
+    for each in planned:
+        table = each.plan.target.table
+        if each.plan.created:
+            change(table, None, "created", flatten.first_row(job.sql, each.plan.target))
+        for column in each.plan.added:
+            change(table, column, "added", each.firsts.get(column.name))
+    if OTHER_EVENTS not in job.known.tables:
+        target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
+        first = flatten.first_row(job.sql, target)
+        if first is not None:
+            change(OTHER_EVENTS, None, "created", first)
+            for column in flatten.OTHER_EVENTS_COLUMNS:
+                change(OTHER_EVENTS, column, "added", None)
+    return rows
+
+
+def _add_to_report(
+    report: Report,
+    counts: Mapping[int, FileCounts],
+    rejects: dict[str, int],
+    lost: dict[str, int],
+    changes: Sequence[Mapping[str, Any]],
+    loaded: int,
+) -> None:
+    report.files += len(counts)
+    report.lines += sum(count.lines for count in counts.values())
+    report.items += sum(count.items for count in counts.values())
+    report.loaded += loaded
+    report.duplicates += sum(count.duplicates for count in counts.values())
+    add(report.rejects, rejects)
+    add(report.discards, lost)
+    report.new_tables += [row["table_name"] for row in changes if row["change"] == "created"]
+    report.new_columns += sum(row["change"] == "added" for row in changes)

@@ -1,0 +1,190 @@
+"""Events that cannot be read path by path: a key twice in one object, two keys for one column, or a path too rare to be
+read for every event. They are read node by node, and each cell's winner and losers are found (section 3)."""
+
+from collections.abc import Sequence
+
+import duckdb
+import pyarrow as pa
+
+from loader.db import literal
+from loader.paths import OBJECT_PATH
+from loader.records import COLUMN, Measure, Target
+from loader.shape import JSON_PARTS
+
+_CALL_TABLE = -2  # in place of an event table's number
+
+
+def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+    """Makes `odd`: the events that are odd, and whether for their call's table or their event's (or both)."""
+    connection.execute("CREATE TABLE odd (pos BIGINT, odd_call BOOLEAN, odd_event BOOLEAN)")
+    rows: list[tuple[str, int, int, str | None]] = []  # call, event table, path, column; None: the path is rare
+    for target in targets:
+        columns = [leaf.column for leaf in target.leaves if leaf.fate == COLUMN]
+        shared = {column for column in columns if columns.count(column) > 1} if len(set(columns)) < len(columns) else set()
+        number = _CALL_TABLE if target.event_table is None else target.event_table
+        for leaf in target.leaves:
+            if not leaf.common:
+                rows.append((target.call, number, leaf.path, None))
+            if leaf.fate == COLUMN and leaf.column in shared:
+                rows.append((target.call, number, leaf.path, leaf.column))
+    twice = connection.execute("SELECT count(*) FROM odd_shape").fetchall()[0][0]
+    if not rows and not twice:
+        return
+    calls, numbers, paths, names = zip(*rows, strict=True) if rows else ((), (), (), ())
+    suspects = pa.table(
+        {
+            "call": pa.array(calls, pa.string()),
+            "event_table": pa.array(numbers, pa.int32()),
+            "path": pa.array(paths, pa.int32()),
+            "name": pa.array(names, pa.string()),
+        }
+    )
+    connection.register("suspect", suspects)
+    connection.execute("""
+        CREATE TEMP TABLE mark AS
+        SELECT call, event_table, json, shape, bool_or(name IS NULL) AS rare, list(name) FILTER (name IS NOT NULL) AS names
+        FROM suspect JOIN leaf USING (path) WHERE leaf.kind <> 'NULL' GROUP BY ALL
+    """)
+    connection.unregister("suspect")
+    joins = " ".join(
+        f"""LEFT JOIN mark m_{part} ON m_{part}.call = i.call AND m_{part}.event_table = i.number
+            AND m_{part}.json = '{part}' AND m_{part}.shape = i.{part}_shape
+            LEFT JOIN odd_shape s_{part} ON s_{part}.json = '{part}' AND s_{part}.shape = i.{part}_shape"""
+        for part in JSON_PARTS
+    )
+    reasons = " OR ".join(f"coalesce(m_{part}.rare, false) OR s_{part}.shape IS NOT NULL" for part in JSON_PARTS)
+    names_ = "flatten([" + ", ".join(f"coalesce(m_{part}.names, [])" for part in JSON_PARTS) + "])"
+    condition = f"{reasons} OR list_unique({names_}) < len({names_})"
+    connection.execute(f"""
+        INSERT INTO odd
+        SELECT pos, bool_or(number = {_CALL_TABLE}), bool_or(number <> {_CALL_TABLE}) FROM (
+            SELECT i.pos, i.number FROM (
+                SELECT pos, call, {_CALL_TABLE} AS number, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
+                UNION ALL
+                SELECT pos, call, event_table, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
+                WHERE event_table >= 0
+            ) i {joins} WHERE {condition}
+        ) GROUP BY pos
+    """)
+    connection.execute("DROP TABLE mark")
+
+
+def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+    """Makes `odd_cell`: the winner and the losers of each cell of the odd events, `odd_row`: their winners as a map, and
+    `repeated`: the values under a key that was there before."""
+    connection.execute("""
+        CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
+            json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR, loser BOOLEAN)
+    """)
+    for part in JSON_PARTS:
+        connection.execute(
+            f"""
+            INSERT INTO odd_node
+            SELECT i.pos, i.call, i.event_table, i.odd_call, i.odd_event, '{part}', n.id, n.fullkey, n.type, n.value, false
+            FROM (SELECT * FROM named_item JOIN odd USING (pos) WHERE {part} IS NOT NULL) i, json_tree(i.{part}) n
+            WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+            """,
+            {"pattern": OBJECT_PATH},
+        )
+    _drop_repeated(connection)
+    rows = [
+        (
+            target.call,
+            target.event_table is not None,
+            _CALL_TABLE if target.event_table is None else target.event_table,
+            leaf.path,
+            leaf.column,
+            leaf.fate,
+            order,
+            leaf.kept,
+        )
+        for target in targets
+        for order, leaf in enumerate(target.leaves)
+    ]
+    names = ("call", "of_event", "number", "path", "name", "fate", "place", "kept")
+    types = (pa.string(), pa.bool_(), pa.int32(), pa.int32(), pa.string(), pa.string(), pa.int32(), pa.bool_())
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    plan = pa.table({name: pa.array(list(c), type_) for name, c, type_ in zip(names, columns, types, strict=True)})
+    connection.register("odd_leaf", plan)
+    connection.execute(f"""
+        CREATE TABLE odd_cell AS
+        WITH cell AS (
+            SELECT n.pos, n.event_table, l.call, l.of_event, l.number, l.name, l.fate, l.place, l.kept, l.path,
+                n.value ->> '$' AS text, n.kind, n.value AS json
+            FROM odd_node n JOIN path p USING (json, fullkey)
+            JOIN odd_leaf l ON l.path = p.path AND l.call = n.call
+                AND CASE WHEN l.of_event THEN n.odd_event AND l.number = n.event_table ELSE n.odd_call END
+            WHERE NOT n.loser
+        ), filled AS (
+            SELECT *, CASE WHEN kept THEN CASE WHEN cell_kept(text, kind) IS NOT NULL THEN 'JSON' END
+                ELSE class_of(text, kind) END AS class
+            FROM cell
+        )
+        SELECT *, fate = '{COLUMN}' AND place = max(place) OVER same AS winner,
+            max_by(json, place) OVER same AS winner_json
+        FROM filled WHERE class IS NOT NULL
+        WINDOW same AS (PARTITION BY pos, of_event, name, fate)
+    """)
+    connection.unregister("odd_leaf")
+    connection.execute("""
+        CREATE TABLE odd_row AS
+        SELECT pos, of_event, coalesce(cells, MAP {}) AS cells
+        FROM (
+            SELECT pos, false AS of_event FROM odd WHERE odd_call
+            UNION ALL SELECT pos, true FROM odd WHERE odd_event
+        ) LEFT JOIN (
+            SELECT pos, of_event, map_from_entries(list({'k': name, 'v': {
+                'text': CASE WHEN kept THEN json ELSE text END, 'kind': kind, 'kept': kept}})) AS cells
+            FROM odd_cell WHERE winner GROUP BY ALL
+        ) USING (pos, of_event)
+    """)
+
+
+def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> None:
+    """Of a key that is twice in one object the first wins; the others, with all below them, are no cells."""
+    connection.execute("""
+        CREATE TABLE repeated AS
+        WITH twin AS (
+            SELECT pos, json, fullkey, id, value, first_value(value) OVER same AS first_value,
+                row_number() OVER same AS number
+            FROM odd_node
+            WINDOW same AS (PARTITION BY pos, json, fullkey ORDER BY id)
+            QUALIFY count(*) OVER (PARTITION BY pos, json, fullkey) > 1
+        ), loser AS (SELECT * FROM twin WHERE number > 1)
+        SELECT * FROM loser l
+        WHERE NOT EXISTS (FROM loser o WHERE o.pos = l.pos AND o.json = l.json AND o.id < l.id
+            AND starts_with(l.fullkey, o.fullkey || '.'))
+    """)
+    connection.execute("""
+        DELETE FROM odd_node n WHERE EXISTS (FROM repeated r WHERE r.pos = n.pos AND r.json = n.json AND n.id >= r.id
+            AND (n.fullkey = r.fullkey OR starts_with(n.fullkey, r.fullkey || '.')))
+    """)
+
+
+def measure(connection: duckdb.DuckDBPyConnection, target: Target) -> dict[str, Measure]:
+    """By column, what the winning values of a target's odd events are."""
+    of_event = target.event_table is not None
+    condition = f"number = {target.event_table}" if of_event else f"NOT of_event AND call = {literal(target.call)}"
+    rows = connection.execute(
+        f"SELECT name, class, count(*), min(pos) FROM odd_cell WHERE winner AND {condition} GROUP BY ALL"
+    ).fetchall()
+    found: dict[str, Measure] = {}
+    for name, class_, number, first in rows:
+        known = found.get(name, Measure({}, first))
+        found[name] = Measure({**known.classes, class_: number}, min(known.first, first))
+    return found
+
+
+def events_by_path(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None, int], int]:
+    """How many odd events have a path, by call, event table (None: the call's own table) and path."""
+    found: dict[tuple[str, int | None, int], int] = {}
+    for part in JSON_PARTS:
+        for flag, number in (("odd_call", "NULL"), ("odd_event", "event_table")):
+            rows = connection.execute(f"""
+                SELECT call, {number}, path, count(*) FROM named_item JOIN odd USING (pos)
+                JOIN leaf ON leaf.json = '{part}' AND leaf.shape = {part}_shape
+                WHERE {flag} AND kind <> 'NULL' GROUP BY ALL
+            """).fetchall()
+            for call, event_table, path, count in rows:
+                found[call, event_table, path] = found.get((call, event_table, path), 0) + count
+    return found

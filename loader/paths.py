@@ -1,0 +1,32 @@
+"""Paths into JSON: as json_tree writes them, as keys, as pointers. Pure."""
+
+import re
+from collections.abc import Iterable
+
+# A path that json_tree gives for a member of objects only; a `[n]` outside quotes is an element of an array.
+OBJECT_PATH = r"""(?s)\$(\.("(\\.|[^"\\])*"|[^."\[]+))*"""
+
+
+def split_path(fullkey: str) -> tuple[str, ...]:
+    r"""The keys of a path as json_tree writes it: `$.a."b.c"` is ("a", "b.c"); `\` escapes in quotes."""
+    keys, at = [], 1
+    while at < len(fullkey):
+        at += 1  # the dot
+        if fullkey[at] == '"':
+            end = at + 1
+            while fullkey[end] != '"':
+                end += 2 if fullkey[end] == "\\" else 1
+            quoted = fullkey[at + 1 : end]
+            keys.append(re.sub(r"(?s)\\(.)", r"\1", quoted))
+            at = end + 1
+        else:
+            end = fullkey.find(".", at)
+            end = len(fullkey) if end < 0 else end
+            keys.append(fullkey[at:end])
+            at = end
+    return tuple(keys)
+
+
+def pointer(keys: Iterable[str]) -> str:
+    """The JSON pointer to a path: it takes any key."""
+    return "".join("/" + key.replace("~", "~0").replace("/", "~1") for key in keys)

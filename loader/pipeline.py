@@ -1,0 +1,66 @@
+"""One command from files to published tables: the order of the stages, and nothing else."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from loader import db, ledger, load, publish, sources, store, users
+from loader.records import SourceFile
+from loader.report import Report
+from loader.settings import Settings
+
+Progress = Callable[[str, int, int], None]  # stage, bytes read of the command's files, bytes there are
+
+
+def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
+    """Loads what is new in the sources and publishes it; each load happens exactly once, whatever dies on the way.
+
+    Raises LoaderError where it cannot go on. Loads of this command that were committed before that stay, and are
+    published by this run or the next.
+    """
+    began = time.monotonic()
+    started = datetime.now(UTC)
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    warehouse = settings.warehouse
+    found = sources.find(settings.sources, settings.source, started)
+    report = Report()
+    with store.locked(warehouse):
+        store.open_warehouse(warehouse)
+        shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
+        report.recovered = store.recover(warehouse)
+        try:
+            _load_all(settings, found, report, progress)
+        finally:
+            shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
+            if not settings.dry_run:
+                progress("publish", 0, 0)
+                _publish(settings)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _load_all(settings: Settings, found: Sequence[SourceFile], report: Report, progress: Progress) -> None:
+    with db.connect() as connection:
+        loaded = ledger.loaded(connection, settings.warehouse, [file.uri for file in found])
+    rest = list(found) if settings.reload else sources.new(found, loaded)
+    report.known_files = len(found) - len(rest)
+    total = sum(file.size or 0 for file in rest)
+    while rest:
+        taken, rest = sources.take(rest, settings.load_bytes)
+        load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
+
+
+def _publish(settings: Settings) -> None:
+    """Brings `users` and `warehouse.duckdb` up to the last load, if they are behind."""
+    warehouse = settings.warehouse
+    with db.connect(settings.engine_memory, settings.threads, store.spill_folder(warehouse)) as connection:
+        state = ledger.read(connection, warehouse)
+        if not state.last_load:
+            return
+        if not settings.skip_users_table:
+            users.rebuild(connection, warehouse, state.last_load)
+        changed = {commit.name for _, commits in store.manifests(warehouse) for commit in commits}
+        publish.up_to(connection, warehouse, state.last_load, [*state.tables], changed)
+    store.forget(warehouse, state.last_load)

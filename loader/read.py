@@ -1,0 +1,184 @@
+"""Files to lines: compression (told by content), line ends, UTF-8, the limit of a line. No line is lost or guessed at."""
+
+import io
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from isal import igzip
+
+from loader.records import STDIN, FileRead
+
+BLOCK = 4 << 20
+RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
+SCHEMA = pa.schema(
+    [("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("fault", pa.string())]
+)
+_GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
+_READ_ERRORS = (OSError, EOFError, igzip.BadGzipFile, pa.ArrowException, ValueError)
+
+
+def lines(
+    reads: Sequence[FileRead], max_line_bytes: int, progress: Callable[[int], None] = lambda _: None
+) -> pa.RecordBatchReader:
+    """The lines of the files in order, as batches of `SCHEMA`; fills in lines, bytes and error of each FileRead.
+
+    ordinal: number of the line among all lines of all files. text: with its line end. fault: None, or the reason for
+    which the line is a reject (invalid_utf8, line_too_long), with what can be shown of it as text. A file that cannot
+    be read to its end keeps its error; its lines so far have been given out. progress: is called with bytes read.
+    """
+    return pa.RecordBatchReader.from_batches(SCHEMA, _ahead(_batches(reads, max_line_bytes, progress)))
+
+
+def _batches(
+    reads: Sequence[FileRead], max_line_bytes: int, progress: Callable[[int], None]
+) -> Iterator[pa.RecordBatch]:
+    ordinal = 0
+    for read in reads:
+        try:
+            with open(_stream_of(read.file.uri), "rb", buffering=0) as raw:
+                for lines in _lines(_Counted(raw, read, progress), max_line_bytes):
+                    yield _batch(lines, read, ordinal)
+                    read.lines += len(lines)
+                    ordinal += len(lines)
+        except _READ_ERRORS as error:
+            read.error = f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
+
+
+def _ahead(items: Iterator[pa.RecordBatch], depth: int = 3) -> Iterator[pa.RecordBatch]:
+    """The same items, made by a thread of their own while the engine works on those before."""
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
+        pending = deque(pool.submit(next, items, None) for _ in range(depth))
+        while (item := pending.popleft().result()) is not None:
+            pending.append(pool.submit(next, items, None))
+            yield item
+
+
+class _Counted(io.RawIOBase):
+    """A file that counts the bytes read from it."""
+
+    def __init__(self, raw: BinaryIO, read: FileRead, progress: Callable[[int], None]):
+        self._raw, self._read, self._progress = raw, read, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        count = cast(io.RawIOBase, self._raw).readinto(buffer) or 0
+        self._read.bytes += count
+        self._progress(count)
+        return count
+
+
+def _open(raw: io.RawIOBase) -> BinaryIO:
+    """The uncompressed bytes of a file, whatever it is called."""
+    buffered = io.BufferedReader(raw, 1 << 18)
+    magic = buffered.peek(4)[:4]
+    if magic.startswith(_GZIP):
+        return cast(BinaryIO, igzip.IGzipFile(fileobj=buffered))
+    if magic == _ZSTD:
+        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(buffered, "r"), "zstd"))
+    return buffered
+
+
+@dataclass(slots=True)
+class _Lines:
+    """A run of lines in one buffer. ends: where each ends, its line end included. long: indexes of cut lines."""
+
+    data: bytes
+    ends: np.ndarray
+    long: list[int]
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+
+def _lines(raw: io.RawIOBase, max_line_bytes: int) -> Iterator[_Lines]:
+    stream = _open(raw)
+    rest = b""
+    skipping = False  # inside a line that is longer than the limit; `rest` is its beginning
+    first = True
+    while block := stream.read(BLOCK):
+        if first:
+            block, first = block.removeprefix(_BOM), False
+        if skipping:
+            end = block.find(b"\n") + 1
+            if not end:
+                continue
+            yield _Lines(rest, np.array([len(rest)]), [0])
+            block, rest, skipping = block[end:], b"", False
+        data = rest + block if rest else block
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if cut:
+            yield _split(data[:cut], max_line_bytes)
+        if len(rest) > max_line_bytes:
+            rest, skipping = rest[:RAW_BYTES], True
+    if rest:
+        yield _Lines(rest, np.array([len(rest)]), [0] if skipping else [])
+
+
+def _split(data: bytes, max_line_bytes: int) -> _Lines:
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
+    if len(data) <= max_line_bytes:
+        return _Lines(data, ends, [])
+    lengths = np.diff(ends, prepend=0)
+    return _Lines(data, ends, np.flatnonzero(lengths > max_line_bytes).tolist())
+
+
+def _batch(lines: _Lines, read: FileRead, ordinal: int) -> pa.RecordBatch:
+    count = len(lines)
+    offsets = np.zeros(count + 1, np.int32)
+    offsets[1:] = lines.ends
+    text = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(lines.data))
+    fault = pa.nulls(count, pa.string())
+    try:
+        text.validate(full=True)
+    except pa.ArrowInvalid:
+        text, fault = _repair(text)
+    if lines.long:
+        text, fault = _cut_long(text, fault, lines.long)
+    return pa.record_batch(
+        [
+            pa.array(np.full(count, read.file_id, np.int32)),
+            pa.array(np.arange(ordinal, ordinal + count, dtype=np.int64)),
+            pa.array(np.arange(read.lines + 1, read.lines + count + 1, dtype=np.int64)),
+            text,
+            fault,
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _repair(text: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
+    """The lines with bad bytes replaced, and which lines had some. A newline is never part of a bad sequence."""
+    _, offsets, data = text.buffers()
+    whole = data.to_pybytes()[: np.frombuffer(offsets, np.int32)[len(text)]]
+    repaired = whole.decode("utf-8", "replace").encode()
+    ends = np.flatnonzero(np.frombuffer(repaired, np.uint8) == 10) + 1
+    if len(ends) < len(text):  # the file's last line, without a line end
+        ends = np.append(ends, len(repaired))
+    mended_offsets = np.zeros(len(ends) + 1, np.int32)
+    mended_offsets[1:] = ends
+    mended = pa.StringArray.from_buffers(len(ends), pa.py_buffer(mended_offsets), pa.py_buffer(repaired))
+    binary = pa.BinaryArray.from_buffers(pa.binary(), len(text), [None, offsets, data])
+    bad = pc.not_equal(binary, mended.cast(pa.binary()))
+    return mended, pc.if_else(bad, "invalid_utf8", pa.scalar(None, pa.string()))
+
+
+def _cut_long(text: pa.StringArray, fault: pa.StringArray, long: list[int]) -> tuple[pa.StringArray, pa.StringArray]:
+    mask = np.zeros(len(text), bool)
+    mask[long] = True
+    cut = pc.utf8_slice_codeunits(text, 0, RAW_BYTES)
+    return pc.if_else(mask, cut, text), pc.if_else(mask, "line_too_long", fault)
+
+
+def _stream_of(uri: str) -> int | str:
+    """What to open for a uri: the descriptor of stdin for `-`, else the path."""
+    return sys.stdin.fileno() if uri == STDIN else uri

@@ -1,0 +1,118 @@
+"""What the stages hand to each other. Data only."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from loader.calls import Part
+from loader.schema import Column
+
+STDIN = "-"
+NO_TABLE = -1  # event_table of a track whose name gives no table
+
+COLUMN = "column"  # a leaf's fate: a cell of its column; the other fates are the reasons of a discard
+RULE_COLUMN, UNNAMEABLE, TOO_MANY = "rule_column", "unnameable_key", "too_many_columns"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file to read. uri: its absolute path, or `-`. size: bytes, None for a stream. modified: aware, UTC.
+
+    source: where its events come from: the name given, else the RudderStack source id in the path, else None.
+    """
+
+    uri: str
+    size: int | None
+    modified: datetime
+    source: str | None
+
+    @property
+    def version(self) -> str:
+        """What tells two states of the file apart, as the ledger keeps it."""
+        return self.modified.isoformat(timespec="microseconds")
+
+
+@dataclass(slots=True)
+class FileRead:
+    """What reading one file came to. bytes: before decompression. error: why it could not be read whole, else None."""
+
+    file: SourceFile
+    file_id: int
+    lines: int = 0
+    bytes: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """One path in one table: `keys` from the root of the part, `kinds` (json_type's names, NULL left out) with their
+    number of events, `first` the position of the first event that has it."""
+
+    path: int
+    json: str
+    keys: tuple[str, ...]
+    kinds: dict[str, int]
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventName:
+    """A text that tracks have as `event` ('' for none), with their number and the position of the first."""
+
+    text: str
+    rows: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A path of one table whose values become cells of `column`, or discards for the reason that `fate` gives.
+
+    keys: from the root of the JSON part. kind: the kind of all its values (integers: BIGINT), None where they differ.
+    order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
+    common: read for every event; else only where it is. first: position of the first event that has it.
+    """
+
+    path: int
+    part: Part
+    keys: tuple[str, ...]
+    kind: str | None
+    column: str
+    fate: str
+    order: tuple[int, tuple[bytes, ...]]
+    kept: bool
+    common: bool
+    first: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table and the events that have a row in it: those of a call, or of one `event_table` of the tracks.
+
+    unnamed: of the call's events only those without a table of their own (`skip_tracks_table`).
+    """
+
+    table: str
+    call: str
+    event_table: int | None
+    leaves: tuple[Leaf, ...]
+    unnamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the values of one column are: number by class (values.sql, class_of), and the first one's position, if any."""
+
+    classes: Mapping[str, int]
+    first: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TablePlan:
+    """A table as a load leaves it: its columns in order, and those (of them) that the load adds."""
+
+    target: Target
+    columns: tuple[Column, ...]
+    created: bool
+    added: tuple[Column, ...]

@@ -1,0 +1,112 @@
+"""What is there, exactly: every path of every part of the events, with its kinds, per table. Nothing is sampled.
+
+Events of one shape have the same keys in the same order with the same kinds, so one of them tells the paths of all.
+Tables of the engine that this makes: `event_name` (an event's text -> its name and table), `leaf` (the paths of a
+shape), `path`, `odd_shape` (shapes with a key twice), and `usage` (rows and first event by table, path and kind).
+"""
+
+from collections.abc import Iterable
+
+import duckdb
+import pyarrow as pa
+
+from loader.paths import OBJECT_PATH, split_path
+from loader.records import EventName, Usage
+
+JSON_PARTS = ("context", "props", "user_props")
+
+
+
+def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
+    """The names of the tracks in order of first appearance."""
+    rows = connection.execute("""
+        SELECT coalesce(event, ''), count(*), min(pos) FROM item WHERE call = 'track' GROUP BY ALL ORDER BY min(pos)
+    """).fetchall()
+    return [EventName(*row) for row in rows]
+
+
+def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str, int]]) -> None:
+    """Sets `event_name` from (text, name, event table), and the view `named_item` that adds them to `item`."""
+    texts, names_, tables = zip(*names, strict=True) if (names := list(names)) else ((), (), ())
+    table = pa.table(
+        {
+            "event_key": pa.array(texts, pa.string()),
+            "event_name": pa.array(names_, pa.string()),
+            "event_table": pa.array(tables, pa.int32()),
+        }
+    )
+    connection.register("names", table)
+    connection.execute("CREATE TABLE event_name AS SELECT * FROM names")
+    connection.unregister("names")
+    connection.execute("""
+        CREATE VIEW named_item AS SELECT item.*, n.event_name, n.event_table
+        FROM item LEFT JOIN event_name n ON item.call = 'track' AND coalesce(item.event, '') = n.event_key
+    """)
+
+
+def scan(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`."""
+    connection.execute("CREATE TABLE node (json VARCHAR, shape UBIGINT, fullkey VARCHAR, kind VARCHAR, times BIGINT)")
+    for part in JSON_PARTS:
+        connection.execute(
+            f"""
+            INSERT INTO node
+            SELECT '{part}', e.shape, n.fullkey, min(n.type), count(*)
+            FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
+                  WHERE {part} IS NOT NULL GROUP BY 1) e, json_tree(e.doc) n
+            WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+            GROUP BY ALL
+            """,
+            {"pattern": OBJECT_PATH},
+        )
+    connection.execute("""
+        CREATE TABLE path AS
+        SELECT row_number() OVER (ORDER BY json, fullkey)::INTEGER AS path, json, fullkey
+        FROM (SELECT DISTINCT json, fullkey FROM node)
+    """)
+    connection.execute("""
+        CREATE TABLE leaf AS SELECT json, shape, path, kind, times FROM node JOIN path USING (json, fullkey)
+    """)
+    connection.execute("CREATE TABLE odd_shape AS SELECT DISTINCT json, shape FROM leaf WHERE times > 1")
+    connection.execute("DROP TABLE node")
+    counted = " UNION ALL ".join(
+        f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
+            FROM named_item WHERE {part} IS NOT NULL GROUP BY ALL"""
+        for part in JSON_PARTS
+    )
+    connection.execute(f"""
+        CREATE TABLE usage AS
+        SELECT g.call, g.event_table, json, path, kind, sum(events)::BIGINT AS events, min(g.first) AS first
+        FROM ({counted}) g JOIN leaf USING (json, shape) GROUP BY ALL
+    """)
+
+
+def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None], list[Usage]]:
+    """By (call, event table; None but for tracks): the paths there, by part and key."""
+    keys = {
+        path: split_path(fullkey) for path, fullkey in connection.execute("SELECT path, fullkey FROM path").fetchall()
+    }
+    found: dict[tuple[str, int | None], dict[int, Usage]] = {}
+    rows = connection.execute("""
+        SELECT call, event_table, json, path, kind, events, first FROM usage ORDER BY ALL
+    """).fetchall()
+    for call, event_table, json, path, kind, events, first in rows:
+        table = found.setdefault((call, event_table), {})
+        known = table.get(path)
+        kinds = {**known.kinds} if known else {}
+        if kind != "NULL":
+            kinds[kind] = events
+        table[path] = Usage(path, json, keys[path], kinds, min(first, known.first) if known else first)
+    return {table: list(paths.values()) for table, paths in found.items()}
+
+
+def merged(usages: Iterable[Usage]) -> list[Usage]:
+    """The paths of several tables taken together."""
+    found: dict[int, Usage] = {}
+    for usage in usages:
+        known = found.get(usage.path)
+        if known:
+            kinds = {kind: known.kinds.get(kind, 0) + usage.kinds.get(kind, 0) for kind in {**known.kinds, **usage.kinds}}
+            usage = Usage(usage.path, usage.json, usage.keys, kinds, min(usage.first, known.first))
+        found[usage.path] = usage
+    return list(found.values())

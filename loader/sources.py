@@ -1,0 +1,91 @@
+"""Which files a command reads and in which order, and what makes a file new."""
+
+import os
+import re
+import stat
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from glob import glob, has_magic
+from pathlib import Path
+
+from loader.errors import LoaderError
+from loader.records import STDIN, SourceFile
+
+_GROWTH = 10  # of compressed events, when they are read
+_RUDDER_SOURCE = re.compile(r"(?:^|/)rudder-logs/([^/]+)/")
+
+
+def find(sources: Sequence[str], source_name: str | None, started: datetime) -> list[SourceFile]:
+    """The files of these paths, folders, globs and `-`, each once, in the order of their uri (`-` last).
+
+    Raises LoaderError where a path does not exist, a glob matches nothing or a folder holds no file.
+    """
+    paths: set[str] = set()
+    streams: set[str] = set()
+    for given in sources:
+        if given == STDIN:
+            streams.add(STDIN)
+            continue
+        for path in _expand(given):
+            regular = stat.S_ISREG(path.stat().st_mode)
+            (paths if regular else streams).add(str(path.absolute()))
+    found = [_describe(Path(path), source_name) for path in sorted(paths, key=os.fsencode)]
+    return found + [SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda u: (u == STDIN, u))]
+
+
+def _expand(given: str) -> list[Path]:
+    path = Path(given)
+    if not path.exists():
+        if not has_magic(given):
+            raise LoaderError(f"{given}: there is no such file or folder. Check the path, or quote it if it is a glob.")
+        matches = [Path(match) for match in glob(given, recursive=True)]
+        if not matches:
+            raise LoaderError(f"{given}: no file matches this glob.")
+        return [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
+    if path.is_dir():
+        files = _walk(path)
+        if not files:
+            raise LoaderError(f"{given}: this folder holds no file to read (hidden files do not count).")
+        return files
+    return [path]
+
+
+def _walk(folder: Path) -> list[Path]:
+    """All files below a folder but hidden ones (`.x`) and markers such as `_SUCCESS`."""
+
+    def unreadable(error: OSError) -> None:
+        raise LoaderError(f"{error.filename}: cannot list this folder: {error.strerror}. Check its permissions.")
+
+    files = []
+    for root, folders, names in os.walk(folder, onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        files += [Path(root, name) for name in names if not name.startswith((".", "_"))]
+    return [file for file in files if file.is_file()]
+
+
+def _describe(path: Path, source_name: str | None) -> SourceFile:
+    status = path.stat()
+    modified = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC)
+    if source_name is None and (match := _RUDDER_SOURCE.search(path.as_posix())):
+        source_name = match.group(1)
+    return SourceFile(str(path), status.st_size, modified, source_name)
+
+
+def new(files: Iterable[SourceFile], loaded: set[tuple[str, int | None, str]]) -> list[SourceFile]:
+    """Those of the files that the ledger does not hold in this state: `loaded` has (uri, size, version)."""
+    return [file for file in files if file.size is None or (file.uri, file.size, file.version) not in loaded]
+
+
+def take(files: Sequence[SourceFile], limit: int) -> tuple[list[SourceFile], list[SourceFile]]:
+    """The first files, as many as a load of `limit` bytes of text has room for (at least one), and the rest."""
+    taken = 0
+    for at, file in enumerate(files):
+        taken += (file.size or 0) * (_GROWTH if _is_compressed(file) else 1)
+        if taken > limit and at:
+            return list(files[:at]), list(files[at:])
+    return list(files), []
+
+
+def _is_compressed(file: SourceFile) -> bool:
+    """By name, which will do for an estimate."""
+    return file.uri.endswith((".gz", ".zst", ".zstd"))

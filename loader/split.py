@@ -1,0 +1,220 @@
+"""Lines to events: is it an event, what are its fields, and what about it needs a second look (section 1).
+
+Fills two tables of the engine. `item`: one row an event, its fields typed, the parts with free keys as JSON with
+their shape; `text` is kept only where it is needed again. `reject`: one row a line or batch element that is no event.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
+from loader.db import literal
+from loader.records import FileRead
+
+SCALARS = {
+    "messageId": "message_id",
+    "anonymousId": "anonymous_id",
+    "userId": "user_id",
+    "channel": "channel",
+    "request_ip": "request_ip",
+    "event": "event",
+    "name": "name",
+    "groupId": "group_id",
+    "previousId": "previous_id",
+}
+DATETIMES = {
+    "originalTimestamp": "original_timestamp",
+    "sentAt": "sent_at",
+    "receivedAt": "own_received_at",
+    "timestamp": "own_timestamp",
+}
+OBJECTS = ("context", "properties", "traits", "userProperties")
+# The fields that belong to one or two calls only; elsewhere they are "other top-level keys".
+FIELDS_OF = {
+    "event": ("track", "page", "screen"),
+    "name": ("page", "screen"),
+    "groupId": ("group",),
+    "previousId": ("alias",),
+    "properties": ("track", "page", "screen", "reset"),
+    "traits": TRAIT_CALLS,
+    "userProperties": USER_PROPERTY_CALLS,
+}
+# Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
+ELEMENT_BITS = 20
+
+_TOP = "{" + ",".join(
+    f'"{field}":"{"JSON" if field in OBJECTS else "VARCHAR"}"' for field in ("type", *SCALARS, *DATETIMES, *OBJECTS)
+) + "}"
+
+
+def _calls(names: Sequence[str]) -> str:
+    return "(" + ", ".join(map(literal, names)) + ")"
+
+
+def _of_call(field: str, sql: str) -> str:
+    """The expression, for the calls that the field belongs to; NULL for the others."""
+    return f"CASE WHEN call IN {_calls(FIELDS_OF[field])} THEN {sql} END" if field in FIELDS_OF else sql
+
+
+def _parse(relation: str, full_event: bool) -> str:
+    """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at."""
+    scalars = ", ".join(
+        _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
+    )
+    containers = " OR ".join(f"starts_with(s.{field}, '{{') OR starts_with(s.{field}, '[')" for field in SCALARS)
+    times = ", ".join(
+        f"instant(coalesce(s.{f}, default_sent_at)) AS {n}" if f == "sentAt" else f"instant(s.{f}) AS {n}"
+        for f, n in DATETIMES.items()
+    )
+    bad_times = " OR ".join(f"(nullif(s.{field}, '') IS NOT NULL AND {name} IS NULL)" for field, name in DATETIMES.items())
+    bad_objects = " OR ".join(f"NOT starts_with(s.{field}, '{{')" for field in OBJECTS)
+    return f"""
+    WITH parsed AS (
+        SELECT *, try(json_transform(text, {literal(_TOP)})) AS s, try(json_keys(text)) AS keys
+        FROM {relation}
+    ), named AS (
+        SELECT *, lower(s.type) AS call FROM parsed
+    ), typed AS (
+        SELECT *, {scalars}, {times},
+            fault IS NULL AND coalesce(call IN {_calls(list(CALL_TABLES))}, false) AS is_event,
+            CASE WHEN starts_with(s.context, '{{') THEN s.context END AS context,
+            CASE WHEN call IN {_calls(TRAIT_CALLS)} THEN CASE WHEN starts_with(s.traits, '{{') THEN s.traits END
+                WHEN starts_with(s.properties, '{{') THEN s.properties END AS props,
+            CASE WHEN call IN {_calls(USER_PROPERTY_CALLS)} AND starts_with(s.userProperties, '{{')
+                THEN s.userProperties END AS user_props
+        FROM named
+    ), looked AS (
+        SELECT *, coalesce(own_received_at > latest OR {bad_times}, false) OR coalesce({containers}, false)
+            OR coalesce({bad_objects}, false) OR list_unique(keys) < len(keys) AS odd,
+            nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL AS unnamed
+        FROM typed
+    )
+    SELECT file_id, line, element, ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1)
+            AS pos, fault, is_event, odd, call,
+        CASE WHEN odd OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
+        CASE WHEN unnamed THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32) ELSE message_id END AS id,
+        anonymous_id, user_id, channel, request_ip, event, group_id, previous_id,
+        CASE WHEN call IN ('page', 'screen')
+            THEN coalesce(name, scalar(json_extract_string(props, '/name'), props, '/name'), event) END AS name,
+        original_timestamp, sent_at, CASE WHEN own_received_at <= latest THEN own_received_at END AS own_received_at,
+        coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
+        default_sent_at,
+        context, shape_of(context) AS context_shape, props, shape_of(props) AS props_shape,
+        user_props, shape_of(user_props) AS user_props_shape
+    FROM looked
+    """
+
+
+def split(
+    connection: duckdb.DuckDBPyConnection,
+    lines: pa.RecordBatchReader,
+    reads: Sequence[FileRead],
+    started: datetime,
+    full_event: bool = False,
+) -> None:
+    """Reads all lines (of `read.SCHEMA`) into `item` and `reject`; `file` has file_id and modified. started: of the load, aware.
+
+    Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
+    """
+    connection.execute("CREATE TABLE file (file_id INTEGER, modified TIMESTAMPTZ)")
+    connection.executemany("INSERT INTO file VALUES (?, ?)", [(read.file_id, read.file.modified) for read in reads])
+    connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
+    connection.register("batch", lines)
+    relation = """(SELECT b.*, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, f.modified,
+        getvariable('latest') AS latest FROM batch b JOIN file f USING (file_id))"""
+    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event)}")
+    connection.unregister("batch")
+    if failed := [read.file_id for read in reads if read.error]:
+        connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
+    _unpack(connection, full_event)
+    _reject(connection)
+
+
+def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
+    """Batch envelopes become their elements. An envelope: an object with an array `batch`, not empty, and no `type`."""
+    envelope = """NOT is_event AND fault IS NULL AND json_valid(text) AND json_type(text) = 'OBJECT'
+        AND NOT list_contains(json_keys(text), 'type') AND json_type(text, '/batch') = 'ARRAY'
+        AND json_array_length(text, '/batch') > 0"""
+    connection.execute(f"CREATE TEMP TABLE envelope AS SELECT file_id, line, pos, text FROM item WHERE {envelope}")
+    count = connection.execute("SELECT count(*) FROM envelope").fetchall()[0][0]
+    if not count:
+        return
+    connection.execute("DELETE FROM item WHERE pos IN (SELECT pos FROM envelope)")
+    elements = f"""(SELECT e.file_id, e.pos >> {ELEMENT_BITS} AS ordinal, e.line, NULL::VARCHAR AS fault,
+        n.key::BIGINT AS element, n.value::VARCHAR AS text, json_extract_string(e.text, '/sentAt') AS default_sent_at,
+        f.modified, getvariable('latest') AS latest
+        FROM envelope e JOIN file f USING (file_id), json_each(e.text, '$.batch') n)"""
+    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event)}")
+
+
+def _reject(connection: duckdb.DuckDBPyConnection) -> None:
+    """What is no event goes to `reject` with its reason; blank lines are counted in `blank`."""
+    connection.execute("""
+        CREATE TABLE blank AS SELECT file_id, count(*) AS blank FROM item
+        WHERE NOT is_event AND fault IS NULL AND trim(text, ' ' || chr(9) || chr(13)) = '' GROUP BY file_id
+    """)
+    connection.execute("""
+        CREATE TABLE reject AS
+        WITH bad AS (
+            SELECT file_id, line, element, fault, text, try(json_type(text)) AS kind, try(json_keys(text)) AS keys,
+                try(json_type(text, '/batch')) AS batch_kind, try(json_extract(text, '/type')) AS type
+            FROM item WHERE NOT is_event AND (fault IS NOT NULL OR trim(text, ' ' || chr(9) || chr(13)) <> '')
+        )
+        SELECT file_id, line, element, CASE
+                WHEN fault IS NOT NULL THEN fault
+                WHEN kind IS NULL THEN 'invalid_json'
+                WHEN kind <> 'OBJECT' THEN 'not_an_object'
+                WHEN list_contains(keys, 'type') THEN 'unknown_type'
+                WHEN element IS NOT NULL OR NOT list_contains(keys, 'batch') THEN 'missing_type'
+                WHEN batch_kind = 'ARRAY' THEN 'empty_batch'
+                ELSE 'bad_batch' END AS reason,
+            CASE reason
+                WHEN 'invalid_json' THEN 'the line is not valid JSON'
+                WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || lower(kind)
+                WHEN 'unknown_type' THEN 'type is ' || left(type, 100)
+                WHEN 'missing_type' THEN 'the event has no key "type"'
+                WHEN 'empty_batch' THEN 'the batch holds no event'
+                WHEN 'bad_batch' THEN 'batch is no array but: ' || lower(batch_kind)
+                WHEN 'invalid_utf8' THEN 'bytes that are not UTF-8 are shown as U+FFFD'
+                WHEN 'line_too_long' THEN 'the line is longer than max_line_bytes; its beginning is kept' END AS detail,
+            left(text, 1048576) AS raw
+        FROM bad
+    """)
+    connection.execute("DELETE FROM item WHERE NOT is_event")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a file held. lines: not blank. items: events and rejects, each batch element one."""
+
+    lines: int
+    blank: int
+    items: int
+    rejected: int
+
+
+def count(connection: duckdb.DuckDBPyConnection) -> dict[int, Count]:
+    """By file_id, what is in `item`, `reject` and `blank`."""
+    rows = connection.execute("""
+        SELECT file_id, coalesce(lines, 0), coalesce(blank, 0), coalesce(items, 0), coalesce(rejected, 0)
+        FROM file LEFT JOIN blank USING (file_id) LEFT JOIN (
+            SELECT file_id, count(*) AS items, count(*) FILTER (bad) AS rejected,
+                count(*) FILTER (element IS NULL) + count(DISTINCT line) FILTER (element IS NOT NULL) AS lines
+            FROM (SELECT file_id, line, element, false AS bad FROM item
+                UNION ALL SELECT file_id, line, element, true FROM reject)
+            GROUP BY file_id
+        ) USING (file_id)
+    """).fetchall()
+    return {file_id: Count(*numbers) for file_id, *numbers in rows}
+
+
+def place(connection: duckdb.DuckDBPyConnection, pos: int) -> tuple[int, int, int | None]:
+    """File, line and element of the event at a position."""
+    row: tuple[int, int, int | None] = connection.execute(
+        "SELECT file_id, line, element FROM item WHERE pos = ? ORDER BY element LIMIT 1", [pos]
+    ).fetchall()[0]
+    return row

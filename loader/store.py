@@ -1,0 +1,218 @@
+"""The warehouse folder: its lock, the files of a load, the manifest that makes a load certain, commits and recovery."""
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+from filelock import FileLock, Timeout
+
+from loader import delta
+from loader.calls import PARTITION
+from loader.db import literal, quote
+from loader.delta import Commit, DeltaFile
+from loader.errors import LoaderError, LockedError, UsageError
+from loader.schema import Column, folder_of
+
+FORMAT = 1  # of the warehouse folder
+_UNUSABLE = "%[]=?*"  # in a warehouse's path: file lists and partition folders would be misread
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a COPY wrote: its files, rows, and the cells that are not NULL, by column."""
+
+    files: tuple[DeltaFile, ...]
+    rows: int
+    cells: dict[str, int]
+
+
+def check_path(warehouse: Path) -> Path:
+    """The absolute path of a warehouse. UsageError where such a path would be misread by the engines."""
+    path = warehouse.absolute()
+    if bad := [character for character in str(path) if character in _UNUSABLE or not character.isprintable()]:
+        raise UsageError(f"{path}: a warehouse's path may not contain {bad[0]!r}. Choose another folder.")
+    return path
+
+
+def table_folder(table: str) -> str:
+    """The folder of a table of events, relative to the warehouse."""
+    return f"tables/{folder_of(table)}"
+
+
+def spill_folder(warehouse: Path) -> Path:
+    """Where the engine puts what does not fit into memory; empty between runs."""
+    return warehouse / "loader" / "spill"
+
+
+def is_warehouse(warehouse: Path) -> bool:
+    """Whether a load has ever been made certain here."""
+    return (warehouse / "loader" / "format").exists()
+
+
+def open_warehouse(warehouse: Path) -> None:
+    """Makes the folders of a warehouse, or checks that this version can work on them."""
+    marker = warehouse / "loader" / "format"
+    try:
+        if marker.exists():
+            _check_format(warehouse, marker)
+            return
+        if warehouse.exists() and any(entry.name not in ("loader", "lock") for entry in warehouse.iterdir()):
+            raise LoaderError(f"{warehouse}: this folder holds other files and is no warehouse. Give an empty or new one.")
+        (warehouse / "loader" / "manifests").mkdir(parents=True, exist_ok=True)
+        (warehouse / "tables").mkdir(exist_ok=True)
+        _write_certain(marker, f"{FORMAT}\n")
+    except OSError as error:
+        raise LoaderError(f"{error.filename or warehouse}: cannot write here: {error.strerror}.") from error
+
+
+def check_format(warehouse: Path) -> None:
+    """LoaderError unless this is a warehouse of a format that this version reads."""
+    marker = warehouse / "loader" / "format"
+    if not marker.exists():
+        raise LoaderError(f"{warehouse}: there is no warehouse here. Load something first, or give --warehouse.")
+    _check_format(warehouse, marker)
+
+
+def _check_format(warehouse: Path, marker: Path) -> None:
+    text = marker.read_text().strip()
+    if not text.isdigit() or int(text) > FORMAT:
+        raise LoaderError(
+            f"{warehouse}: its format is {text!r}, this version reads up to {FORMAT}. Install a newer version of loader."
+        )
+
+
+@contextmanager
+def locked(warehouse: Path) -> Iterator[None]:
+    """Only one run at a time writes to a warehouse. LockedError if another holds the lock: who, and since when."""
+    folder = warehouse / "loader"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / "lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise LockedError(f"{warehouse}: another run is at work: {_holder(folder)}. Try again when it is done.") from None
+    except OSError as error:
+        raise LoaderError(f"{folder}: cannot write here: {error.strerror}.") from error
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        (folder / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
+        yield
+    finally:
+        (folder / "holder").unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / "holder").read_text()
+    except OSError:
+        return "it has just started"
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection, warehouse: Path, folder: str, sql: str, load_id: int, *, dates: Sequence[str] = ()
+) -> Written:
+    """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
+
+    dates: the values of `received_date` that the rows have; none for a table without partitions.
+    """
+    root = warehouse / folder
+    name = f"{load_id}-{uuid.uuid4().hex[:12]}"
+    options = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, RETURN_STATS"
+    if len(dates) == 1:
+        target = root / f"{PARTITION}={dates[0]}" / f"{name}.parquet"
+        sql = f"SELECT * EXCLUDE ({PARTITION}) FROM ({sql})"
+    elif dates:
+        target = root
+        options += f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN {literal(name + '-{i}')}"
+    else:
+        target = root / f"{name}.parquet"
+    (target.parent if target != root else root).mkdir(parents=True, exist_ok=True)
+    rows = connection.execute(f"COPY ({sql}) TO {literal(str(target))} ({options})").fetchall()
+    files = [delta.copy_stats(row, root) for row in rows]
+    cells: dict[str, int] = {}
+    for row in rows:
+        for column, statistics in row[4].items():
+            column = column[1:-1].replace('""', '"')
+            cells[column] = cells.get(column, 0) + row[1] - int(statistics["null_count"])
+    for file in files:
+        if not file.rows:
+            (root / file.path).unlink()
+    count = sum(file.rows for file in files)
+    if dates:
+        cells[PARTITION] = count
+    return Written(tuple(file for file in files if file.rows), count, cells)
+
+
+def _manifest(warehouse: Path, load_id: int) -> Path:
+    return warehouse / "loader" / "manifests" / f"{load_id:012d}.json"
+
+
+def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
+    """Writes the manifest of a load: from here on it will happen, whatever dies."""
+    for commit in commits:
+        for file in commit.files:
+            _sync(warehouse / commit.folder / file.path)
+    content = {"format": FORMAT, "load_id": load_id, "commits": [commit.to_dict() for commit in commits]}
+    _write_certain(_manifest(warehouse, load_id), json.dumps(content))
+
+
+def manifests(warehouse: Path) -> list[tuple[int, list[Commit]]]:
+    """The loads that are certain and not yet published, oldest first."""
+    found = []
+    for path in sorted((warehouse / "loader" / "manifests").glob("*.json")):
+        content = json.loads(path.read_text())
+        found.append((content["load_id"], [Commit.from_dict(commit) for commit in content["commits"]]))
+    return found
+
+
+def recover(warehouse: Path) -> list[int]:
+    """Finishes the loads that were certain when a run died, without reading their input again. Their ids."""
+    pending = manifests(warehouse)
+    for load_id, commits in pending:
+        commit(warehouse, load_id, commits)
+    return [load_id for load_id, _ in pending]
+
+
+def commit(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
+    """Commits a load table by table, in order; those that have it already are left alone."""
+    for each in commits:
+        delta.commit(warehouse, each, load_id)
+
+
+def forget(warehouse: Path, load_id: int) -> None:
+    """Removes the manifests of the loads up to this one: they are published."""
+    for path in (warehouse / "loader" / "manifests").glob("*.json"):
+        if int(path.stem) <= load_id:
+            path.unlink()
+
+
+def columns_sql(columns: Sequence[Column], relation: str) -> str:
+    """SELECT of these columns, each in its type, from a relation that has them."""
+    return f"SELECT {', '.join(f'{quote(c.name)}::{c.sql_type} AS {quote(c.name)}' for c in columns)} FROM {relation}"
+
+
+def _write_certain(path: Path, text: str) -> None:
+    """Writes a file so that it is there whole or not at all, also after a power cut."""
+    beside = path.with_name(path.name + ".part")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

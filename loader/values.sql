@@ -1,0 +1,68 @@
+-- The rules of one value (warehouse-schema.md, sections 1 and 5) as macros. Below, `t` is the text that
+-- json_extract_string gives, `k` the kind that json_type gives. NULL in, NULL out.
+
+-- An instant of the years 1 to 9999, else NULL.
+CREATE MACRO possible_instant(i) AS CASE WHEN i >= TIMESTAMPTZ '0001-01-01 00:00:00+00'
+    AND i < TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN i END;
+
+-- A datetime as an instant, else NULL. The cast takes more than the rules do, hence the pattern; it does not take `z`.
+CREATE MACRO instant(t) AS CASE WHEN regexp_full_match(t,
+    '\d{4}-\d{2}-\d{2}([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)?)?')
+    THEN possible_instant(try_cast(upper(t) AS TIMESTAMPTZ)) END;
+
+-- When it happened by the device's clock, corrected by how far that was off when the event was sent (section 1).
+CREATE MACRO device_time(received, sent, original) AS possible_instant(make_timestamp(epoch_us(received)
+    - (epoch_us(sent) - epoch_us(original))) AT TIME ZONE 'UTC');
+
+CREATE MACRO instant_text(i) AS strftime(i, '%Y-%m-%dT%H:%M:%S.%fZ');
+
+-- A value without content (section 3): these are absent. {} never gets here: objects are walked.
+CREATE MACRO is_blank(t, k) AS CASE k WHEN 'VARCHAR' THEN t = '' WHEN 'ARRAY' THEN t IN ('[]', '[""]', '[[]]')
+    WHEN 'OBJECT' THEN false ELSE t IS NULL END;
+
+-- A number with fraction or exponent within the range of DOUBLE, else NULL (its text is then all that holds it).
+CREATE MACRO double_of(t) AS CASE WHEN (contains(t, '.') OR contains(t, 'e') OR contains(t, 'E'))
+    AND isfinite(try_cast(t AS DOUBLE)) THEN try_cast(t AS DOUBLE) END;
+
+-- What a value is: the first match of the types of section 5, by its text and kind. Integers are told apart by
+-- whether a DOUBLE holds them: BIGINT up to 2^53, EXACT beyond but held, LONG not held. NUMBER is a number that
+-- only its text holds. NULL: blank, or an object.
+CREATE MACRO class_of(t, k) AS CASE
+    WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
+        WHEN t LIKE '____-__-__%' AND instant(t) IS NOT NULL THEN 'TIMESTAMPTZ' ELSE 'VARCHAR' END
+    WHEN k IN ('UBIGINT', 'BIGINT') THEN CASE WHEN strlen(t) < 16 THEN 'BIGINT'
+        WHEN try_cast(t AS BIGINT) IS NULL THEN 'NUMBER'
+        WHEN try_cast(t AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992 THEN 'BIGINT'
+        WHEN try_cast(t AS HUGEINT) = try_cast(try_cast(t AS DOUBLE) AS HUGEINT) THEN 'EXACT' ELSE 'LONG' END
+    WHEN k = 'DOUBLE' THEN CASE WHEN double_of(t) IS NULL THEN 'NUMBER' ELSE 'DOUBLE' END
+    WHEN k = 'BOOLEAN' THEN 'BOOLEAN'
+    WHEN k = 'ARRAY' THEN CASE WHEN t IN ('[]', '[""]', '[[]]') THEN NULL ELSE 'JSON' END END;
+
+-- The value's JSON text.
+CREATE MACRO json_of(t, k) AS CASE WHEN k = 'VARCHAR' THEN CAST(to_json(t) AS VARCHAR) ELSE t END;
+
+-- The value as a cell of a column of the type that the name says, NULL where it does not fit (section 6).
+CREATE MACRO cell_bigint(t, k) AS CASE WHEN k IN ('UBIGINT', 'BIGINT') THEN try_cast(t AS BIGINT) END;
+CREATE MACRO cell_double(t, k) AS CASE WHEN k = 'DOUBLE' THEN double_of(t) WHEN k IN ('UBIGINT', 'BIGINT')
+    AND try_cast(t AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992 THEN try_cast(t AS DOUBLE) END;
+-- In the load that makes the column, integers beyond 2^53 that are exact count too; `plan` made sure that all are.
+CREATE MACRO cell_double_new(t, k) AS CASE WHEN k = 'DOUBLE' THEN double_of(t)
+    WHEN k IN ('UBIGINT', 'BIGINT') THEN try_cast(t AS DOUBLE) END;
+CREATE MACRO cell_boolean(t, k) AS CASE WHEN k = 'BOOLEAN' THEN t = 'true' END;
+CREATE MACRO cell_timestamptz(t, k) AS CASE WHEN k = 'VARCHAR' THEN instant(t) END;
+CREATE MACRO cell_varchar(t, k) AS CASE WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
+    WHEN t LIKE '____-__-__%' THEN coalesce(instant_text(instant(t)), t) ELSE t END
+    WHEN k = 'ARRAY' THEN CASE WHEN t IN ('[]', '[""]', '[[]]') THEN NULL ELSE t END
+    WHEN k = 'OBJECT' THEN NULL ELSE t END;
+CREATE MACRO cell_json(t, k) AS CASE WHEN k = 'OBJECT' OR is_blank(t, k) THEN NULL ELSE json_of(t, k) END;
+-- A value under `json_paths`: whatever it is, but "" (section 3).
+CREATE MACRO cell_kept(t, k) AS CASE WHEN k = 'VARCHAR' AND t = '' THEN NULL ELSE json_of(t, k) END;
+
+CREATE MACRO is_container(t, doc, pointer) AS (starts_with(t, '{') OR starts_with(t, '['))
+    AND json_type(doc, pointer) IN ('OBJECT', 'ARRAY');
+
+-- A scalar field of the event (section 1): its text, NULL where blank, object or array.
+CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) THEN NULL ELSE nullif(t, '') END;
+-- What an object looks like: equal for objects with the same keys in the same order and the same kinds throughout.
+CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL
+    THEN hash(json_type(doc, '$..*'), json_keys(doc, '$..*'), json_keys(doc)) END;
