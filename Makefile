@@ -2,7 +2,7 @@
 # PYTHON is the interpreter that .venv is made with; SOURCE and WAREHOUSE are what the demo loads, and where.
 
 PYTHON ?= python3
-SOURCE ?= sample_data
+SOURCE ?= sample_data/events
 WAREHOUSE ?= warehouse
 
 BIN := .venv/bin

@@ -19,6 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
+from loader.errors import LoaderError
 from loader.schema import Column
 
 # The columns whose smallest and largest values help a reader to skip files. More of them makes every open slower.
@@ -50,7 +51,7 @@ TEXT_BOUND = 64  # characters kept of a text's bounds
 LAST_CHARACTER = "\U0010ffff"
 
 
-class TableError(Exception):
+class TableError(LoaderError):
     """A table and what is to be committed to it don't fit. Nothing was committed."""
 
 

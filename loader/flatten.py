@@ -13,18 +13,39 @@ import duckdb
 from loader.calls import TRACK, rule_columns
 from loader.db import literal, quote
 from loader.paths import pointer
-from loader.records import COLUMN, NO_TABLE, Leaf, Measure, TablePlan, Target
+from loader.records import COLUMN, NO_TABLE, Leaf, Measure, TablePlan, Tally, Target
 from loader.schema import Column
 
 SORT_TABLES = 64  # from this many event tables on, sorting by table saves more than it costs
 
+# The classes that values of a kind can have, most common first.
 _CLASSES = {
-    "VARCHAR": ("TIMESTAMPTZ", "VARCHAR"),
+    "VARCHAR": ("VARCHAR", "TIMESTAMPTZ"),
     "BIGINT": ("BIGINT", "EXACT", "LONG", "NUMBER"),
     "DOUBLE": ("DOUBLE", "NUMBER"),
     "BOOLEAN": ("BOOLEAN",),
     "ARRAY": ("JSON",),
-    None: ("TIMESTAMPTZ", "VARCHAR", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
+    None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
+}
+# Cells of plain values, by kind and type of the column: what the cell_ macros come to for these.
+_PLAIN = {
+    ("VARCHAR", "VARCHAR"): "nullif({}, '')",
+    ("BIGINT", "BIGINT"): "CAST({} AS BIGINT)",
+    ("BIGINT", "DOUBLE"): "CAST({} AS DOUBLE)",
+    ("BIGINT", "double_new"): "CAST({} AS DOUBLE)",
+    ("BIGINT", "VARCHAR"): "{}",
+    ("DOUBLE", "DOUBLE"): "CAST({} AS DOUBLE)",
+    ("DOUBLE", "double_new"): "CAST({} AS DOUBLE)",
+    ("DOUBLE", "VARCHAR"): "{}",
+    ("BOOLEAN", "BOOLEAN"): "{} = 'true'",
+    ("BOOLEAN", "VARCHAR"): "{}",
+}
+# Per kind: which texts are blank, and which need a second look before their class is known.
+_BLANK = {"VARCHAR": "{} = ''", "ARRAY": "{} IN ('[]', '[\"\"]', '[[]]')"}
+_DOUBTFUL = {
+    "VARCHAR": "{} LIKE '____-__-__%'",
+    "BIGINT": "strlen({}) > 15",
+    "DOUBLE": "NOT contains({0}, '.') OR contains({0}, 'e')",
 }
 
 
@@ -121,6 +142,9 @@ class Values:
         return f"class_of({self.text(leaf)}, {self.kind(leaf)})"
 
     def cell(self, leaf: Leaf, type_: str) -> str:
+        """The leaf's value in a column of the type (or of what `cell_type` says); NULL where it does not fit."""
+        if leaf.plain and (simple := _PLAIN.get((leaf.kind, type_))):
+            return simple.format(self.text(leaf))
         return f"cell_{type_.lower()}({self.text(leaf)}, {self.kind(leaf)})"
 
 
@@ -148,35 +172,81 @@ def first_row(connection: duckdb.DuckDBPyConnection, target: Target) -> int | No
     return first
 
 
-def measure(connection: duckdb.DuckDBPyConnection, target: Target) -> tuple[dict[Leaf, Measure], dict[Leaf, int]]:
-    """Of the events of a target that are not odd, for each common leaf: what its values are, and how many texts were
-    read at all (which the shapes must agree with)."""
+def tally(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> dict[tuple[str, Leaf], Tally]:
+    """A first look at all common leaves of all tables, by table and leaf; the odd events are left out."""
+    found: dict[tuple[str, Leaf], Tally] = {}
+    kinds: dict[int, set[str | None]] = {}
+    for target in targets:
+        for leaf in _common(target, "context"):
+            kinds.setdefault(leaf.path, set()).add(None if leaf.kept else leaf.kind)
+    paths = sorted(kinds)
+    looks = [_look(f"c{path}", kinds[path].pop() if len(kinds[path]) == 1 else None) for path in paths]
+    groups = connection.execute(
+        f"SELECT call, event_table, odd_call, odd_event{''.join(looks)} FROM flat GROUP BY ALL"
+    ).fetchall()
+    for target in targets:
+        wanted = NO_TABLE if target.unnamed else target.event_table
+        mine = [
+            numbers
+            for call, event_table, odd_call, odd_event, *numbers in groups
+            if call == target.call and (wanted is None or event_table == wanted)
+            and not (odd_call if target.event_table is None else odd_event)
+        ]
+        sums = [sum(numbers) for numbers in zip(*mine, strict=True)]
+        for leaf in _common(target, "context") if mine else ():
+            at = 3 * paths.index(leaf.path)
+            found[target.table, leaf] = Tally(*sums[at : at + 3])
+        leaves = [leaf for leaf in target.leaves if leaf.common and leaf.part.json != "context"]
+        if leaves and mine:
+            values = Values(target)
+            look = "".join(_look(values.text(leaf), None if leaf.kept else leaf.kind) for leaf in leaves)
+            numbers = connection.execute(f"SELECT 0{look} FROM {values.source}").fetchall()[0][1:]
+            for at, leaf in enumerate(leaves):
+                found[target.table, leaf] = Tally(*numbers[3 * at : 3 * at + 3])
+    return found
+
+
+def _look(text: str, kind: str | None) -> str:
+    """The aggregates of a Tally. kind: None where it differs: then every value needs a second look."""
+    blank = f"count(*) FILTER ({_BLANK[kind].format(text)})" if kind in _BLANK else "0"
+    doubtful = f"count(*) FILTER ({_DOUBTFUL[kind].format(text)})" if kind in _DOUBTFUL else "0"
+    return f", count({text}), {blank}, {doubtful if kind else f'count({text})'}"
+
+
+def measure(connection: duckdb.DuckDBPyConnection, target: Target, leaves: Sequence[Leaf]) -> dict[Leaf, Measure]:
+    """What the values of some common leaves of a target are, exactly; the odd events are left out."""
     values = Values(target)
-    leaves = [leaf for leaf in target.leaves if leaf.common]
     classes, sums = "", ""
     for at, leaf in enumerate(leaves):
-        classes += f", {values.text(leaf)} AS t{at}, {values.class_of(leaf)} AS x{at}"
-        sums += f", count(t{at}), count(x{at}), min(CASE WHEN x{at} IS NOT NULL THEN pos END)"
-        sums += "".join(f", count(*) FILTER (x{at} = '{name}')" for name in _classes(leaf)[:-1])
+        classes += f", {values.class_of(leaf)} AS x{at}"
+        sums += f", min(CASE WHEN x{at} IS NOT NULL THEN pos END)"
+        sums += "".join(f", count(*) FILTER (x{at} = '{name}')" for name in classes_of(leaf))
     row = connection.execute(f"SELECT 0{sums} FROM (SELECT pos{classes} FROM {values.source})").fetchall()[0]
     found: dict[Leaf, Measure] = {}
-    read: dict[Leaf, int] = {}
     at = 1
     for leaf in leaves:
-        names = _classes(leaf)
-        seen, filled, first, *counts = row[at : at + 2 + len(names)]
-        at += 2 + len(names)
-        found[leaf] = Measure(dict(zip(names, (*counts, filled - sum(counts)), strict=True)), first)
-        read[leaf] = seen
-    return found, read
+        names = classes_of(leaf)
+        found[leaf] = Measure(dict(zip(names, row[at + 1 : at + 1 + len(names)], strict=True)), row[at])
+        at += 1 + len(names)
+    return found
 
 
-def _classes(leaf: Leaf) -> tuple[str, ...]:
+def first_filled(connection: duckdb.DuckDBPyConnection, target: Target, leaves: Sequence[Leaf]) -> dict[Leaf, int | None]:
+    """For leaves without doubtful values, the position of the first event whose value is not blank, if any."""
+    values = Values(target)
+    conditions = [f"NOT ({_BLANK[leaf.kind].format(values.text(leaf))})" if leaf.kind in _BLANK else f"{values.text(leaf)} IS NOT NULL" for leaf in leaves]
+    looks = ", ".join(f"min(CASE WHEN {condition} THEN pos END)" for condition in conditions)
+    return dict(zip(leaves, connection.execute(f"SELECT {looks} FROM {values.source}").fetchall()[0], strict=True))
+
+
+def classes_of(leaf: Leaf) -> tuple[str, ...]:
+    """The classes (values.sql, class_of) that the leaf's values can have, the one of plain values first."""
     return ("JSON",) if leaf.kept else _CLASSES[leaf.kind]
 
 
-def rows_sql(plan: TablePlan, uuid_ts: str) -> str:
-    """SELECT of the table's rows, all columns of the plan in order. uuid_ts: SQL of the time of the load."""
+def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
+    """SELECT of the table's rows, all columns of the plan in order. uuid_ts: SQL of the time of the load. has_odd:
+    whether some of its events are odd."""
     target = plan.target
     rules = {column.name for column in rule_columns(target.call, target.event_table is not None, full_event=True)}
     values = Values(target)
@@ -207,13 +277,11 @@ def rows_sql(plan: TablePlan, uuid_ts: str) -> str:
                 odd.append(f"{typed} AS {name}")
             else:
                 odd.append(f"NULL::{column.sql_type} AS {name}")
-    flag = _odd(target)
-    return f"""
-        SELECT {", ".join(common)} FROM {values.source}
-        UNION ALL
-        SELECT {", ".join(odd)} FROM flat JOIN odd_row o USING (pos)
-        WHERE {rows_of(target)} AND {flag} AND o.of_event = {target.event_table is not None}
-    """
+    select = f"SELECT {', '.join(common)} FROM {values.source}"
+    if not has_odd:
+        return select
+    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM flat JOIN odd_row o USING (pos)
+        WHERE {rows_of(target)} AND {_odd(target)} AND o.of_event = {target.event_table is not None}"""
 
 
 def cell_type(plan: TablePlan, column: Column, leaf: Leaf) -> str:

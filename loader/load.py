@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect, literal
 from loader.delta import Commit
 from loader.errors import UsageError
-from loader.records import COLUMN, NO_TABLE, FileRead, Measure, SourceFile, TablePlan, Target
+from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, TablePlan, Tally, Target
 from loader.report import Report, add
 from loader.schema import Column
 from loader.settings import RULES, Settings
@@ -143,13 +143,14 @@ def _known_ids(job: Job) -> dict[str, list[str]]:
 @dataclass(slots=True)
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
-    number of values that are to be cells or discards."""
+    number of values that are to be cells or discards. firsts: by column, the position of the first value."""
 
     plan: TablePlan
     rows: int
     dates: list[str]
     values: dict[str, int]
     firsts: dict[str, int]
+    has_odd: bool
 
 
 def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
@@ -170,36 +171,57 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     flatten.stage(job.sql, targets, job.settings.store_full_event)
     odd.read(job.sql, targets)
     rows = flatten.rows(job.sql)
+    tallies = flatten.tally(job.sql, targets)
     odd_events = odd.events_by_path(job.sql)
+    has_odd = bool(job.sql.execute("SELECT count(*) FROM odd").fetchall()[0][0])
     planned = []
     for target in targets:
         count, dates = flatten.rows_and_dates(target, rows)
-        measures = _measure(job, target, odd_events) if count else {}
+        target, measures = _measure(job, target, tallies, odd_events) if count else (target, {})
         decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
-        dropped = {leaf.column for leaf in decided.target.leaves if leaf.fate != COLUMN}
-        values = {name: sum(m.classes.values()) for name, m in measures.items() if name not in dropped}
-        firsts = {name: m.first for name, m in measures.items() if m.first is not None}
-        planned.append(Planned(decided, count, dates, values, firsts))
+        kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
+        values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
+        firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
+        planned.append(Planned(decided, count, dates, values, firsts, has_odd))
     return planned
 
 
-def _measure(job: Job, target: Target, odd_events: Mapping[tuple[str, int | None, int], int]) -> dict[str, Measure]:
-    """What the values of each column are, by the columns that leaves have by name. Checks that none was overlooked."""
-    by_leaf, texts = flatten.measure(job.sql, target)
+def _measure(
+    job: Job,
+    target: Target,
+    tallies: Mapping[tuple[str, Leaf], Tally],
+    odd_events: Mapping[tuple[str, int | None, int], int],
+) -> tuple[Target, dict[str, Measure]]:
+    """What the values of each column are; leaves are marked plain where they are. Checks that none was overlooked."""
+    seen = {leaf: tallies[target.table, leaf] for leaf in target.leaves if leaf.common}
+    elsewhere = {
+        leaf: odd_events.get((target.call, target.event_table, leaf.path), 0) for leaf in target.leaves if leaf.common
+    }
     if not target.unnamed:
         books.balance(
             f"values read for {target.table}",
-            {(leaf.part.field, *leaf.keys): leaf.events for leaf in texts},
-            {
-                (leaf.part.field, *leaf.keys): read + odd_events.get((target.call, target.event_table, leaf.path), 0)
-                for leaf, read in texts.items()
-            },
+            {(leaf.part.field, *leaf.keys): leaf.events for leaf in seen},
+            {(leaf.part.field, *leaf.keys): tally.texts + elsewhere[leaf] for leaf, tally in seen.items()},
         )
+    plain = {leaf for leaf, tally in seen.items() if not tally.doubtful}
+    doubtful = [leaf for leaf in seen if leaf not in plain]
+    by_leaf = flatten.measure(job.sql, target, doubtful) if doubtful else {}
+    known = {column.name for column in job.known.tables.get(target.table, ())}
+    unsure = [
+        leaf
+        for leaf, tally in seen.items()
+        if leaf in plain and leaf.column not in known and (tally.blank or elsewhere[leaf] or target.unnamed)
+    ]
+    firsts = flatten.first_filled(job.sql, target, unsure) if unsure else {}
+    for leaf in plain:
+        filled = seen[leaf].texts - seen[leaf].blank
+        by_leaf[leaf] = Measure({flatten.classes_of(leaf)[0]: filled}, firsts.get(leaf, leaf.first))
     found = odd.measure(job.sql, target)
     for leaf, measure in by_leaf.items():
         if leaf.fate == COLUMN:
             found[leaf.column] = plan.together(found.get(leaf.column), measure)
-    return found
+    leaves = tuple(replace(leaf, plain=leaf in plain) for leaf in target.leaves)
+    return replace(target, leaves=leaves), found
 
 
 def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
@@ -234,7 +256,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
 
 
 def _write_table(job: Job, planned: Planned) -> store.Written:
-    sql = flatten.rows_sql(planned.plan, job.uuid_ts)
+    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
         return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, dates=planned.dates)
@@ -309,9 +331,14 @@ def write_ledger(
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
     """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []
+    creations = {
+        each.plan.target.table: flatten.first_row(job.sql, each.plan.target) for each in planned if each.plan.created
+    }
+    positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
+    places = split.places(job.sql, sorted(first for first in positions if first is not None))
 
     def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
-        file_id, line, element = split.place(job.sql, first) if first is not None else (None, None, None)
+        file_id, line, element = places.get(first, (None, None, None)) if first is not None else (None, None, None)
         rows.append(
             {
                 "load_id": job.load_id,
@@ -329,13 +356,14 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
     for each in planned:
         table = each.plan.target.table
         if each.plan.created:
-            change(table, None, "created", flatten.first_row(job.sql, each.plan.target))
+            change(table, None, "created", creations[table])
         for column in each.plan.added:
             change(table, column, "added", each.firsts.get(column.name))
     if OTHER_EVENTS not in job.known.tables:
         target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
         first = flatten.first_row(job.sql, target)
         if first is not None:
+            places |= split.places(job.sql, [first])
             change(OTHER_EVENTS, None, "created", first)
             for column in flatten.OTHER_EVENTS_COLUMNS:
                 change(OTHER_EVENTS, column, "added", None)

@@ -70,7 +70,9 @@ class Leaf:
 
     keys: from the root of the JSON part. kind: the kind of all its values (integers: BIGINT), None where they differ.
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
-    common: read for every event; else only where it is. first: position of the first event that has it.
+    common: read for every event; else only where it is. first: position of the first event that has it, `events` their
+    number. plain: its values were found to be what the kind says at first sight: no text that looks like a datetime, no
+    number that needs a second look.
     """
 
     path: int
@@ -84,6 +86,7 @@ class Leaf:
     common: bool
     first: int
     events: int
+    plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,15 @@ class Target:
     event_table: int | None
     leaves: tuple[Leaf, ...]
     unnamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """A first look at the values of a leaf: texts read, blank ones of them, and those that need a second look."""
+
+    texts: int
+    blank: int
+    doubtful: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,9 +212,10 @@ def count(connection: duckdb.DuckDBPyConnection) -> dict[int, Count]:
     return {file_id: Count(*numbers) for file_id, *numbers in rows}
 
 
-def place(connection: duckdb.DuckDBPyConnection, pos: int) -> tuple[int, int, int | None]:
-    """File, line and element of the event at a position."""
-    row: tuple[int, int, int | None] = connection.execute(
-        "SELECT file_id, line, element FROM item WHERE pos = ? ORDER BY element LIMIT 1", [pos]
-    ).fetchall()[0]
-    return row
+def places(connection: duckdb.DuckDBPyConnection, positions: Sequence[int]) -> dict[int, tuple[int, int, int | None]]:
+    """File, line and element of the events at these positions."""
+    rows = connection.execute(
+        "SELECT pos, file_id, line, min(element) FROM item JOIN (SELECT unnest($at) AS pos) USING (pos) GROUP BY ALL",
+        {"at": list(positions)},
+    ).fetchall()
+    return {pos: tuple(place) for pos, *place in rows}  # type: ignore[misc]

@@ -27,7 +27,7 @@ CREATE MACRO double_of(t) AS CASE WHEN (contains(t, '.') OR contains(t, 'e') OR 
 -- What a value is: the first match of the types of section 5, by its text and kind. Integers are told apart by
 -- whether a DOUBLE holds them: BIGINT up to 2^53, EXACT beyond but held, LONG not held. NUMBER is a number that
 -- only its text holds. NULL: blank, or an object.
-CREATE MACRO class_of(t, k) AS CASE
+CREATE MACRO class_of(t, k) AS CASE WHEN t IS NULL THEN NULL
     WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
         WHEN t LIKE '____-__-__%' AND instant(t) IS NOT NULL THEN 'TIMESTAMPTZ' ELSE 'VARCHAR' END
     WHEN k IN ('UBIGINT', 'BIGINT') THEN CASE WHEN strlen(t) < 16 THEN 'BIGINT'
