@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
+from deltalake.exceptions import TableNotFoundError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -25,10 +26,10 @@ from loader.schema import Column
 # The columns whose smallest and largest values help a reader to skip files. More of them makes every open slower.
 STATS_COLUMNS = (Column("id", "VARCHAR"), Column("received_at", "TIMESTAMPTZ"), Column("timestamp", "TIMESTAMPTZ"))
 
-# A checkpoint every 20 commits keeps opening fast. The log is kept whole and removed files stay known for 30 days: the
+# A checkpoint every 10 commits keeps opening fast. The log is kept whole and removed files stay known for 30 days: the
 # clean-up that deltalake would run can take away the version that was live 30 days ago, if a table is loaded rarely.
 PROPERTIES = {
-    "delta.checkpointInterval": "20",
+    "delta.checkpointInterval": "10",
     "delta.enableExpiredLogCleanup": "false",
     "delta.deletedFileRetentionDuration": "interval 30 days",
 }
@@ -130,7 +131,7 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
     repeated. The files must be in the table's folder already: TableError if one isn't, or if the table doesn't fit.
     """
     root = warehouse / commit.folder
-    table = DeltaTable(root) if exists(root) else None
+    table = _open(root)
     if table is not None:
         seen = table.transaction_version(app)
         if seen is not None and seen >= version:
@@ -289,7 +290,8 @@ def exists(root: Path) -> bool:
 
 def transaction_version(root: Path, app: str = "loader") -> int | None:
     """The last load that the table has seen from `app`; None if none, or if there is no table."""
-    return DeltaTable(root).transaction_version(app) if exists(root) else None
+    table = _open(root)
+    return None if table is None else table.transaction_version(app)
 
 
 def snapshot(root: Path, version: int | None = None) -> Snapshot:
@@ -336,6 +338,13 @@ def files_near(root: Path, first: date, last: date, days: int | None) -> list[st
 def read_schema(root: Path, version: int | None = None) -> tuple[Column, ...]:
     """The columns of a version in order, JSON among them. deltalake's TableNotFoundError if there is no table."""
     return _columns(DeltaTable(root, version=version))
+
+
+def _open(root: Path) -> DeltaTable | None:
+    try:
+        return DeltaTable(root)
+    except TableNotFoundError:
+        return None
 
 
 def _live(table: DeltaTable) -> list[dict[str, Any]]:

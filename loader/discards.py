@@ -160,7 +160,7 @@ def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence
     connection.register("repeated_name", pa.Table.from_pylist(names, schema))
     connection.execute(f"""
         INSERT INTO discard
-        SELECT {_TABLE}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
+        SELECT {_TABLE.replace('call', 'i.call', 1)}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
         FROM repeated r JOIN named_item i USING (pos)
         JOIN repeated_name n ON n.call = i.call AND n.json = r.json AND n.fullkey = r.fullkey
         WHERE r.value <> r.first_value AND r.value NOT IN ({_BLANK})

@@ -68,7 +68,7 @@ def stage(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], full
             (received_at AT TIME ZONE 'UTC')::DATE AS received_date,
             coalesce(passed_ip, request_ip) AS context_ip, request_ip AS context_request_ip,
             passed_ip AS context_passed_ip, event_name AS event, event AS event_text, name, group_id, previous_id,
-            {"text" if full_event else "NULL::VARCHAR"} AS rudder_event,
+            {"json(text)::VARCHAR" if full_event else "NULL::VARCHAR"} AS rudder_event,
             file_id::BIGINT AS loader_file_id, line AS loader_line, element AS loader_element,
             props, user_props{texts}{kinds}
         FROM (

@@ -193,7 +193,7 @@ def _measure(
     odd_events: Mapping[tuple[str, int | None, int], int],
 ) -> tuple[Target, dict[str, Measure]]:
     """What the values of each column are; leaves are marked plain where they are. Checks that none was overlooked."""
-    seen = {leaf: tallies[target.table, leaf] for leaf in target.leaves if leaf.common}
+    seen = {leaf: tallies.get((target.table, leaf), Tally(0, 0, 0)) for leaf in target.leaves if leaf.common}
     elsewhere = {
         leaf: odd_events.get((target.call, target.event_table, leaf.path), 0) for leaf in target.leaves if leaf.common
     }

@@ -195,10 +195,14 @@ def test_a_commit_survives_json(warehouse: Path, con: duckdb.DuckDBPyConnection)
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "received_date=2026-03-02").mkdir()
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log" / "00000000000000000000.json#1").write_text("{")  # a first commit that was killed
     assert not delta.exists(tmp_path)
     assert delta.transaction_version(tmp_path) is None
     with pytest.raises(TableNotFoundError):
         snapshot(tmp_path)
+    assert delta.commit(tmp_path.parent, Commit(tmp_path.name, "t", COLUMNS[:1], (), ()), 1)
+    assert snapshot(tmp_path) == delta.Snapshot(0, COLUMNS[:1], ())
 
 
 def test_polars_reads_the_log_of_a_table_in_a_plain_path(tmp_path: Path, con: duckdb.DuckDBPyConnection) -> None:
@@ -398,7 +402,9 @@ def test_checkpoints_are_written_and_no_version_is_ever_forgotten(
             os.utime(entry, (long_ago, long_ago))
     log = [entry.name.lstrip("0") for entry in sorted((root / "_delta_log").iterdir())]
     assert [name for name in log if "checkpoint" in name] == [
+        "9.checkpoint.parquet",
         "19.checkpoint.parquet",
+        "29.checkpoint.parquet",
         "39.checkpoint.parquet",
         "_last_checkpoint",
     ]
