@@ -54,12 +54,14 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
     )
     reasons = " OR ".join(f"coalesce(m_{part}.rare, false) OR s_{part}.shape IS NOT NULL" for part in JSON_PARTS)
     names_ = "flatten([" + ", ".join(f"coalesce(m_{part}.names, [])" for part in JSON_PARTS) + "])"
+    unnamed = any(target.unnamed for target in targets)
     condition = f"{reasons} OR list_unique({names_}) < len({names_})"
     connection.execute(f"""
         INSERT INTO odd
         SELECT pos, bool_or(number = {_CALL_TABLE}), bool_or(number <> {_CALL_TABLE}) FROM (
             SELECT i.pos, i.number FROM (
                 SELECT pos, call, {_CALL_TABLE} AS number, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
+                {"WHERE event_table IS NULL OR event_table < 0" if unnamed else ""}
                 UNION ALL
                 SELECT pos, call, event_table, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
                 WHERE event_table >= 0

@@ -1,11 +1,22 @@
-"""Every default and limit of a run, in one frozen object."""
+"""Every default and limit of a run, in one frozen object, and the one place that decides where a value comes from."""
 
+import difflib
 import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from loader import calls
+from loader.errors import UsageError
 
 MIB = 1 << 20
 GIB = 1 << 30
+
+FILE = "loader.toml"
+LATER = ("identity", "storage", "notify")  # tables of loader.toml that this version does not know yet
 
 
 def machine_memory() -> int:
@@ -73,3 +84,203 @@ RULES = (
     "allow_users_context_traits",
     "json_paths",
 )
+
+
+# --- values: from a flag or the environment (text) or from TOML (typed). ValueError says what is expected. ------------
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(|[KMGT])B|([KMGT])iB)?", re.IGNORECASE)
+_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def switch(value: Any) -> bool:
+    """True or false; in text also 1/0, yes/no, on/off."""
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if isinstance(value, str) and value.strip().lower() in words:
+        return words[value.strip().lower()]
+    raise ValueError("true or false")
+
+
+def whole(value: Any, least: int = 1) -> int:
+    """A whole number that is not less than `least`."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise ValueError(f"a whole number from {least} on")
+
+
+def count(value: Any) -> int:
+    """A whole number, 0 included."""
+    return whole(value, 0)
+
+
+def size(value: Any) -> int:
+    """Bytes: a whole number, or text such as `1GB` (1000³), `64MiB` (64 · 1024²), `1.5 GB`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        found = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        number, decimal, binary = match.groups()
+        base, power = (1024, _POWERS[binary.upper()]) if binary else (1000, _POWERS[(decimal or "").upper()])
+        found = int(float(number) * base**power) if "." in number else int(number) * base**power
+    else:
+        found = 0
+    if found < 1:
+        raise ValueError("a size, such as 1GB, 64MiB, or a number of bytes")
+    return found
+
+
+def days(value: Any) -> int | None:
+    """Days: `30` or `30d`; None for `all`."""
+    if isinstance(value, str):
+        if value.strip().lower() == "all":
+            return None
+        value = value.strip().lower().removesuffix("d")
+    try:
+        return whole(value, 0)
+    except ValueError:
+        raise ValueError("days, such as 30 or 30d, or all") from None
+
+
+def text(value: Any) -> str:
+    """Text that is not blank."""
+    if isinstance(value, str) and value.strip():
+        return value
+    raise ValueError("a text that is not empty")
+
+
+def folder(value: Any) -> Path:
+    """A path."""
+    return Path(text(value)).expanduser()
+
+
+def json_paths(value: Any) -> tuple[str, ...]:
+    """Paths such as `track.properties.items`: a list, or text with commas between them."""
+    paths = [path.strip() for path in value.split(",") if path.strip()] if isinstance(value, str) else value
+    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
+        raise ValueError("a list of paths, such as track.properties.items")
+    for path in paths:
+        call, _, rest = path.partition(".")
+        parts = calls.parts(call, True, True) if call in calls.CALL_TABLES else ()
+        if not any(rest.startswith(part.field + ".") and all(rest.split(".")) for part in parts):
+            fields = ", ".join(f"{call}.{part.field}." for part in parts) or ", ".join(calls.CALL_TABLES)
+            raise ValueError(f"{'paths that start with' if parts else 'paths of a call:'} {fields}; {path!r} is none")
+    return tuple(dict.fromkeys(paths))
+
+
+# --- what a user may set ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting as a person gives it. name: in loader.toml. field: in `Settings`. read: makes its value.
+
+    lasting: whether it may be in loader.toml; the others belong to one command.
+    """
+
+    name: str
+    read: Callable[[Any], Any]
+    help: str
+    default: str
+    lasting: bool = True
+
+    @property
+    def field(self) -> str:
+        return "dedup_window_days" if self.name == "dedup_window" else self.name
+
+    @property
+    def flag(self) -> str:
+        """On the command line."""
+        return "--json-path" if self.name == "json_paths" else "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """In the environment."""
+        return "LOADER_" + self.name.upper()
+
+
+OPTIONS = (
+    Option("warehouse", folder, "The folder that holds the warehouse.", "warehouse"),
+    Option("source", text, "Name for where the files come from, kept in loader.files.", "from the path"),
+    Option("skip_tracks_table", switch, "Tracks have rows in their event's table only.", "off"),
+    Option("skip_users_table", switch, "Do not build the table users.", "off"),
+    Option("store_full_event", switch, "Keep each whole event in the column rudder_event.", "off"),
+    Option("underscore_divide_numbers", switch, "Numbers in names are words: item2 is item_2.", "off"),
+    Option("allow_users_context_traits", switch, "context.traits of identify also without prefix.", "off"),
+    Option("json_paths", json_paths, "Keep the value there as JSON, e.g. track.properties.items.", "none"),
+    Option("dedup_window", days, "How far apart an event's copies are found: days, or all.", "30d"),
+    Option("memory_limit", size, "Memory that the engine may use.", "60 % of the machine's"),
+    Option("max_load_bytes", size, "Input of one load; more is loaded in several.", "a third of memory_limit"),
+    Option("max_line_bytes", size, "A longer line is a reject.", "32MiB"),
+    Option("max_columns", whole, "Columns that a table may have.", "1600"),
+    Option("max_event_tables", count, "Event names that get a table of their own.", "1000"),
+    Option("threads", whole, "Threads of the engine.", "one a core"),
+    Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
+    Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
+    Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
+)
+
+
+def config_file(given: str | None) -> Path | None:
+    """The file to read settings from: the one given, else ./loader.toml if there is one."""
+    if given is not None:
+        return Path(given)
+    return Path(FILE) if Path(FILE).exists() else None
+
+
+def gather(
+    flags: Mapping[str, Any], environment: Mapping[str, str], file: Path | None
+) -> tuple[Settings, dict[str, str]]:
+    """The settings, each from the first that has it: flag, LOADER_<NAME>, file, default; and, by name, from where.
+
+    flags: by name, None or () where not given. Raises UsageError that says where a value is and what it should be.
+    """
+    in_file = _read_file(file) if file else {}
+    values: dict[str, Any] = {}
+    origins = {}
+    for option in OPTIONS:
+        if (raw := flags.get(option.name)) not in (None, ()):
+            values[option.field] = _value(option, option.flag, raw)
+            origins[option.name] = option.flag
+        elif raw := environment.get(option.variable):
+            values[option.field] = _value(option, option.variable, raw)
+            origins[option.name] = option.variable
+        elif option.name in in_file:
+            values[option.field] = in_file[option.name]
+            origins[option.name] = str(file)
+        else:
+            origins[option.name] = "default"
+    return Settings(**values), origins
+
+
+def _value(option: Option, place: str, raw: Any) -> Any:
+    try:
+        return option.read(raw)
+    except ValueError as error:
+        raise UsageError(f"{place}: {raw!r} is not usable. It takes {error}.") from None
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """The settings of a loader.toml, by name; a warehouse given there is relative to the file."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: cannot read this file: {error.strerror}.") from None
+    except ValueError as error:  # also of the encoding
+        raise UsageError(f"{file}: is not TOML: {error}.") from None
+    known = {option.name: option for option in OPTIONS}
+    values = {}
+    for name, raw in content.items():
+        option = known.get(name)
+        if name in LATER:
+            raise UsageError(f"{file}: [{name}]: this version of loader has no such settings yet. Remove them.")
+        if option is None:
+            close = difflib.get_close_matches(name, [o.name for o in OPTIONS if o.lasting], 1)
+            raise UsageError(f"{file}: {name}: there is no such setting.{f' Is it {close[0]}?' if close else ''}")
+        if not option.lasting:
+            raise UsageError(f"{file}: {name}: belongs to one command, not into a file. Give {option.flag} there.")
+        values[name] = _value(option, f"{file}: {name}", raw)
+        if name == "warehouse":
+            values[name] = file.parent / values[name]
+    return values

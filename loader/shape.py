@@ -51,7 +51,7 @@ def scan(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(
             f"""
             INSERT INTO node
-            SELECT '{part}', e.shape, n.fullkey, min(n.type), count(*)
+            SELECT '{part}', e.shape, n.fullkey, min_by(n.type, n.id), count(*)
             FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
                   WHERE {part} IS NOT NULL GROUP BY 1) e, json_tree(e.doc) n
             WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))

@@ -70,7 +70,10 @@ def _parse(relation: str, full_event: bool) -> str:
         f"instant(coalesce(s.{f}, default_sent_at)) AS {n}" if f == "sentAt" else f"instant(s.{f}) AS {n}"
         for f, n in DATETIMES.items()
     )
-    bad_times = " OR ".join(f"(nullif(s.{field}, '') IS NOT NULL AND {name} IS NULL)" for field, name in DATETIMES.items())
+    bad_times = " OR ".join(
+        f"(nullif({f'coalesce(s.{f}, default_sent_at)' if f == 'sentAt' else f's.{f}'}, '') IS NOT NULL AND {n} IS NULL)"
+        for f, n in DATETIMES.items()
+    )
     bad_objects = " OR ".join(f"NOT starts_with(s.{field}, '{{')" for field in OBJECTS)
     return f"""
     WITH parsed AS (

@@ -61,8 +61,13 @@ CREATE MACRO cell_kept(t, k) AS CASE WHEN k = 'VARCHAR' AND t = '' THEN NULL ELS
 CREATE MACRO is_container(t, doc, pointer) AS (starts_with(t, '{') OR starts_with(t, '['))
     AND json_type(doc, pointer) IN ('OBJECT', 'ARRAY');
 
--- A scalar field of the event (section 1): its text, NULL where blank, object or array.
-CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) THEN NULL ELSE nullif(t, '') END;
+-- A scalar field of the event (section 1): its text, NULL where blank, object or array. json_transform, which gives `t`,
+-- writes exponents otherwise than json_extract_string.
+CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) THEN NULL
+    WHEN (contains(t, 'e+') OR contains(t, 'e-')) AND regexp_full_match(t, '-?[0-9.]+e[+-][0-9]+')
+        THEN json_extract_string(doc, pointer)
+    ELSE nullif(t, '') END;
+
 -- What an object looks like: equal for objects with the same keys in the same order and the same kinds throughout.
 CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL
     THEN hash(json_type(doc, '$..*'), json_keys(doc, '$..*'), json_keys(doc)) END;

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -80,16 +81,16 @@ def same(folder: Path, expected: reference.Warehouse) -> None:
     )
     assert found.keys() == expected.tables.keys()
     for name, table in expected.tables.items():
-        assert found[name].columns == table.columns, name
+        assert found[name].columns == table.columns, (name, dict(found[name].columns.items() ^ table.columns.items()))
         wrong = differences(key_rows(found[name].rows), key_rows(table.rows))
         assert wrong == [], (name, wrong)
     names = ("table_name", "row_id", "column_name", "column_value", "reason", "received_at", "loader_file_id", "loader_line", "loader_element")
     discards = warehouses.query(folder, f"SELECT {', '.join(names)} FROM loader.discards")
-    assert sorted([tuple(map(warehouses.plain, row)) for row in discards], key=str) == sorted(
-        (tuple(warehouses.plain(row[key]) for key in names) for row in expected.discards), key=str
-    )
+    ours = Counter(str(tuple(map(warehouses.plain, row))) for row in discards)
+    theirs = Counter(str(tuple(warehouses.plain(row[key]) for key in names)) for row in expected.discards)
+    assert (ours - theirs, theirs - ours) == (Counter(), Counter()), (ours - theirs, theirs - ours)
     wanted = expected.users()
-    assert users.columns == wanted.columns
+    assert users.columns == wanted.columns, (users.columns, wanted.columns)
     wrong = differences(by_id(users.rows), by_id(wanted.rows))
     assert wrong == [], wrong
 

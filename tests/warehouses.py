@@ -61,7 +61,7 @@ def tables(folder: Path) -> dict[str, Table]:
             result = connection.execute(f'SELECT * FROM main."{name}"')
             columns = [(column[0], str(column[1])) for column in result.description]
             types = {
-                column: "JSON" if (name, column) in json_columns else {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(t, t)
+                column: "JSON" if ("identifies" if name == "users" else name, column) in json_columns else {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(t, t)
                 for column, t in columns
             }
             rows = [dict(zip(types, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,60 @@
+"""What a user is told when a command cannot go on: the message and the exit code of every exception."""
+
+import errno
+import os
+import shutil
+import traceback
+from importlib import metadata
+from pathlib import Path
+
+from loader.errors import Exit, LoaderError
+from loader.text import plain, size
+
+INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+
+
+def version() -> str:
+    """The version of the installed package."""
+    try:
+        return metadata.version("loader")
+    except metadata.PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def explain(error: BaseException, warehouse: Path) -> tuple[str, int]:
+    """The message and exit code of an exception; never a traceback."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # by name: asking for the engine's would import it
+    if isinstance(error, LoaderError):
+        return str(error), error.exit
+    if isinstance(error, KeyboardInterrupt) or "InterruptException" in kinds:
+        return "interrupted; what was committed stays", INTERRUPTED
+    if isinstance(error, MemoryError) or "OutOfMemoryException" in kinds:
+        return "out of memory. Give a smaller --max-load-bytes, or a --memory-limit that fits the machine.", Exit.FAILED
+    if isinstance(error, OSError) or kinds & {"IOException", "PermissionException"}:
+        return _explain_io(error, warehouse), Exit.FAILED
+    return (
+        f"this is a bug, please report it: {type(error).__name__}: {plain(str(error))} "
+        f"(at {_place(error)}, loader {version()}). What was committed stays."
+    ), Exit.FAILED
+
+
+def _explain_io(error: BaseException, warehouse: Path) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    message = str(error)
+    if number == errno.ENOSPC or os.strerror(errno.ENOSPC) in message:
+        there = next(path for path in (warehouse, *warehouse.absolute().parents) if path.exists())
+        free = size(shutil.disk_usage(there).free)
+        return f"disk full: {free} free at {there}. Make room and run this again; what was committed stays."
+    where = f"{plain(os.fsdecode(error.filename))}: " if isinstance(error, OSError) and error.filename else ""
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}permission denied. Check who may read and write there."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{where}{error.strerror}."
+    return message
+
+
+def _place(error: BaseException) -> str:
+    """The innermost place of this package that the error passed: file:line (function)."""
+    own = Path(__file__).parent
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == own]
+    return f"loader/{Path(frames[-1].filename).name}:{frames[-1].lineno} ({frames[-1].name})" if frames else "?"

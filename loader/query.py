@@ -1,0 +1,133 @@
+"""`loader query`: runs SQL that only reads, and writes its rows as a table, CSV, JSON or Parquet."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+
+from loader import encode
+from loader.db import literal
+from loader.errors import LoaderError, UsageError
+from loader.text import columns_that_fit, number, table
+
+FORMATS = ("table", "csv", "json", "parquet")
+
+_READING = ("SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET", "MULTI")  # MULTI: a PIVOT
+_SHOWN = 40  # rows on a terminal
+_COUNTED = 10_000  # rows that are counted to say how many there are
+_CUT = 60  # width of a cell on a terminal
+_BATCH = 10_000  # rows
+_RESULT = "loader_result"
+
+
+def result(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
+    """Runs all statements but the last, and gives that one's rows, not read yet; None if it has none (SET).
+
+    Raises UsageError where a statement is not one that reads, LoaderError with DuckDB's words where one is wrong.
+    """
+    with told():
+        statements = connection.extract_statements(sql)
+        if not statements:
+            raise UsageError("there is no SQL to run.")
+        for statement in statements:
+            if statement.type.name not in _READING:
+                raise UsageError(
+                    f"loader query only reads, and {statement.type.name} does not. "
+                    "To keep a result, give -o FILE; to load events, use loader load."
+                )
+        *before, last = statements
+        for statement in before:
+            connection.execute(statement)
+        if last.type.name == "SET":
+            connection.execute(last)
+            return None
+        return connection.sql(last.query)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turns what DuckDB says about a statement into a LoaderError; interruption and want of memory stay what they are."""
+    try:
+        yield
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+        raise
+    except duckdb.Error as error:
+        raise LoaderError(str(error).rstrip()) from error
+
+
+def write_csv(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
+    """Writes the rows as CSV, names first, batch by batch."""
+    to.write(encode.csv_header(rows.columns).encode() + b"\n")
+    for (lines,) in _batches(rows, encode.csv_line(rows.types)):
+        to.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def write_json(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
+    """Writes the rows as one JSON array, an object a line, batch by batch. A name that comes twice gets a number."""
+    names = rows.query(_RESULT, f"FROM {_RESULT}").columns
+    between = b"["
+    for (lines,) in _batches(rows, encode.json_line(names, rows.types)):
+        to.write(between + ",\n".join(lines).encode())
+        between = b",\n"
+    to.write(b"[]\n" if between == b"[" else b"]\n")
+
+
+def write_parquet(rows: duckdb.DuckDBPyRelation, path: Path) -> None:
+    """Writes the rows as a Parquet file."""
+    with told():
+        rows.write_parquet(str(path), compression="zstd")
+
+
+def _batches(rows: duckdb.DuckDBPyRelation, expressions: str) -> Iterator[list[list[str]]]:
+    """The columns that text expressions make of the rows, whose columns they call `c0`, `c1`, …; never empty ones."""
+    columns = ", ".join(f"c{at}" for at in range(len(rows.columns)))
+    with told():
+        made = rows.query(_RESULT, f"SELECT {expressions} FROM {_RESULT} AS result({columns})")
+        reader = made.to_arrow_reader(_BATCH)
+        for batch in reader:
+            if batch.num_rows:
+                yield [column.to_pylist() for column in batch.columns]
+
+
+def as_table(rows: duckdb.DuckDBPyRelation, width: int | None) -> tuple[str, str | None]:
+    """The rows as aligned columns, and a remark if some are left out.
+
+    width: of the terminal, which gets the first 40 rows, and of these what fits; None: everything.
+    """
+    if rows.columns == ["explain_key", "explain_value"]:
+        return "".join(f"{value}\n" for _, value in rows.fetchall()), None
+    texts = ", ".join(f"coalesce(c{at}::VARCHAR, 'NULL')" for at in range(len(rows.columns)))
+    found: list[tuple[str, ...]] = []
+    count = 0
+    for columns in _batches(rows, texts):
+        count += len(columns[0])
+        found += list(zip(*columns, strict=True))[: None if width is None else _SHOWN - len(found)]
+        if width is not None and count >= _COUNTED:
+            break
+    names = rows.columns
+    right = [at for at, type_ in enumerate(rows.types) if type_.id in encode.NUMBERS]
+    if width is None:
+        return table(names, found, right), None
+    fit = columns_that_fit(names, found, width, _CUT)
+    shown = table(names[:fit], [row[:fit] for row in found], right, _CUT)
+    total = f"{number(_COUNTED)} or more" if count >= _COUNTED else number(count)
+    left_out = [f"{len(found)} of {total} rows"] if count > len(found) else []
+    left_out += [f"{fit} of {len(names)} columns"] if fit < len(names) else []
+    return shown, f"{' and '.join(left_out)} shown; --format csv shows all" if left_out else None
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to: what is written becomes `path` at the end, if nothing went wrong. A pipe or device is itself."""
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
