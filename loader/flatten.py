@@ -23,6 +23,7 @@ _CLASSES = {
     "VARCHAR": ("VARCHAR", "TIMESTAMPTZ"),
     "BIGINT": ("BIGINT", "EXACT", "LONG", "NUMBER"),
     "DOUBLE": ("DOUBLE", "NUMBER"),
+    "NUMBER": ("DOUBLE", "BIGINT", "EXACT", "LONG", "NUMBER"),
     "BOOLEAN": ("BOOLEAN",),
     "ARRAY": ("JSON",),
     None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
@@ -37,6 +38,9 @@ _PLAIN = {
     ("DOUBLE", "DOUBLE"): "CAST({} AS DOUBLE)",
     ("DOUBLE", "double_new"): "CAST({} AS DOUBLE)",
     ("DOUBLE", "VARCHAR"): "{}",
+    ("NUMBER", "DOUBLE"): "CAST({} AS DOUBLE)",
+    ("NUMBER", "double_new"): "CAST({} AS DOUBLE)",
+    ("NUMBER", "VARCHAR"): "{}",
     ("BOOLEAN", "BOOLEAN"): "{} = 'true'",
     ("BOOLEAN", "VARCHAR"): "{}",
 }
@@ -46,6 +50,7 @@ _DOUBTFUL = {
     "VARCHAR": "{} LIKE '____-__-__%'",
     "BIGINT": "strlen({}) > 15",
     "DOUBLE": "NOT contains({0}, '.') OR contains({0}, 'e')",
+    "NUMBER": "(strlen({0}) > 15 AND NOT contains({0}, '.')) OR contains({0}, 'e') OR {0} >= ':' OR {0} LIKE '-_n%'",
 }
 
 
@@ -129,6 +134,8 @@ class Values:
         return f"{leaf.part.json}_text[{self._at[leaf.part.json, leaf.path]}]"
 
     def kind(self, leaf: Leaf) -> str:
+        if leaf.kind == "NUMBER":
+            return f"kind_of_number({self.text(leaf)})"
         if leaf.kind is not None:
             return literal(leaf.kind)
         if leaf.part.json == "context":
@@ -139,6 +146,8 @@ class Values:
         """The class of the leaf's value; NULL where there is none."""
         if leaf.kept:
             return f"CASE WHEN {self.cell(leaf, 'kept')} IS NOT NULL THEN 'JSON' END"
+        if leaf.kind is not None:
+            return f"class_{leaf.kind.lower()}({self.text(leaf)})"
         return f"class_of({self.text(leaf)}, {self.kind(leaf)})"
 
     def cell(self, leaf: Leaf, type_: str) -> str:

@@ -95,6 +95,8 @@ def _kept(call: str, part: Part, json_paths: Sequence[str]) -> set[tuple[str, ..
 
 def _one_kind(kinds: set[str]) -> str | None:
     kinds = {"BIGINT" if kind in _INTEGERS else kind for kind in kinds}
+    if kinds == {"BIGINT", "DOUBLE"}:
+        return "NUMBER"
     return kinds.pop() if len(kinds) == 1 else None
 
 

@@ -13,12 +13,10 @@ from loader.db import literal
 from loader.errors import LoaderError, UsageError
 from loader.text import columns_that_fit, number, table
 
-FORMATS = ("table", "csv", "json", "parquet")
-
 _READING = ("SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET", "MULTI")  # MULTI: a PIVOT
 _SHOWN = 40  # rows on a terminal
 _COUNTED = 10_000  # rows that are counted to say how many there are
-_CUT = 60  # width of a cell on a terminal
+_CUT = 40  # width of a cell on a terminal
 _BATCH = 10_000  # rows
 _RESULT = "loader_result"
 
@@ -56,6 +54,19 @@ def told() -> Iterator[None]:
         raise
     except duckdb.Error as error:
         raise LoaderError(str(error).rstrip()) from error
+
+
+def write(rows: duckdb.DuckDBPyRelation, form: str, to: BinaryIO, width: int | None = None) -> str | None:
+    """Writes the rows as a table, CSV or JSON. width: of the terminal, None for none. A remark if it had no room."""
+    if form == "csv":
+        write_csv(rows, to)
+    elif form == "json":
+        write_json(rows, to)
+    else:
+        shown, remark = as_table(rows, width)
+        to.write(shown.encode())
+        return remark
+    return None
 
 
 def write_csv(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:

@@ -1,7 +1,13 @@
 """Everything counted, for a person and for a machine."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from loader.text import counts, many, number, plain, size, table
+
+_TABLES = 20  # that a summary lists
+_NAMES = 5  # event names that a remark lists
 
 
 @dataclass(slots=True)
@@ -9,7 +15,9 @@ class Report:
     """What one command did. bytes: read, before decompression. rows: written, by table. rejects, discards: by reason.
 
     unread: files that could not be read, with why. refused: event names without a table of their own because of
-    `max_event_tables`. changes: table.column with its type, for what the command created or added.
+    `max_event_tables`. new_columns: added, also to new tables. recovered: loads of an earlier run, finished.
+    planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, new_type) and
+    what is in each file (uri, lines, items, rejected, duplicates).
     """
 
     files: int = 0
@@ -29,6 +37,8 @@ class Report:
     new_columns: int = 0
     seconds: float = 0.0
     recovered: list[int] = field(default_factory=list)
+    planned_changes: list[dict[str, Any]] = field(default_factory=list)
+    planned_files: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rejected(self) -> int:
@@ -44,3 +54,74 @@ def add(into: dict[str, int], counts: dict[str, int]) -> None:
     """Adds counts to those there are."""
     for key, count in counts.items():
         into[key] = into.get(key, 0) + count
+
+
+def summary(report: Report, warehouse: str) -> str:
+    """What a load did, in a few lines. warehouse: the words to add to `loader query`, "" if it is the default one."""
+    lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
+    known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
+    if not report.files:
+        return "".join(lines) + (f"nothing new: {known}\n" if report.known_files else "")
+    lines.append(
+        f"loaded {many(report.loaded, 'event')} from {many(report.files, 'file')}"
+        f"{f' ({known})' if report.known_files else ''} in {report.seconds:,.1f} s, {speed(report)}\n"
+    )
+    facts = [
+        ("lines", number(report.lines)),
+        ("duplicates", number(report.duplicates)),
+        ("rejects", _with_reasons(report.rejects)),
+        ("discards", _with_reasons(report.discards)),
+        ("new", f"{many(len(report.new_tables), 'table')}, {many(report.new_columns, 'column')}"),
+    ]
+    lines += [f"  {name:<12}{fact}\n" for name, fact in facts]
+    lines += [f"  {line}\n" for line in _rows(report.rows)]
+    which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
+    for name, shown in (
+        ("rejects", "reason, detail, raw"),
+        ("discards", "table_name, column_name, reason, column_value"),
+    ):
+        if getattr(report, name):
+            sql = f"SELECT {shown} FROM loader.{name} WHERE {which}"
+            lines.append(f'{name} are kept; to see them: loader query{warehouse} "{sql}"\n')
+    return "".join(lines)
+
+
+def speed(report: Report) -> str:
+    """Bytes read a second."""
+    return f"{size(report.bytes / max(report.seconds, 1e-3))}/s"
+
+
+def warnings(report: Report) -> list[str]:
+    """What a person should look at, though the events are loaded."""
+    if not report.refused:
+        return []
+    names = ", ".join(plain(name) for name in report.refused[:_NAMES])
+    more = f" and {number(len(report.refused) - _NAMES)} more" if len(report.refused) > _NAMES else ""
+    return [
+        f"max_event_tables is reached: {many(len(report.refused), 'event name')} got no table ({names}{more}). "
+        "Their events are in tracks, with properties in other_events."
+    ]
+
+
+def plan_tables(report: Report) -> str:
+    """What a dry run found: what is in each file, and what a load would change."""
+    names = ("lines", "items", "rejected", "duplicates")
+    files = [[each["uri"], *(number(each[name]) for name in names)] for each in report.planned_files]
+    changes = [
+        [each["table_name"], each["column_name"] or "", each["change"], each["new_type"] or ""]
+        for each in report.planned_changes
+    ]
+    text = table(["file", *names], files, range(1, 5))
+    return text + "\n" + (table(["table", "column", "change", "type"], changes) if changes else "no change of schema\n")
+
+
+def _with_reasons(by_reason: Mapping[str, int]) -> str:
+    return f"{number(sum(by_reason.values()))} ({counts(by_reason)})" if by_reason else "0"
+
+
+def _rows(rows: Mapping[str, int]) -> list[str]:
+    ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
+    listed = [[name, number(count)] for name, count in ordered[:_TABLES]]
+    if rest := ordered[_TABLES:]:
+        listed.append([f"and {number(len(rest))} more", number(sum(count for _, count in rest))])
+    return table(["table", "rows"], listed, [1]).splitlines() if listed else []

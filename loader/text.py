@@ -38,7 +38,9 @@ def counts(by_name: Mapping[str, int]) -> str:
     return ", ".join(f"{plain(name)} {count:,}" for name, count in ordered)
 
 
-def table(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), cut: int | None = None) -> str:
+def table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), cut: int | None = None
+) -> str:
     """Lines of aligned columns under their names. right: columns (from 0) that stand to the right, such as numbers.
 
     cut: the width that a cell may have; None: as wide as it is.
@@ -61,7 +63,9 @@ def columns_that_fit(names: Sequence[str], rows: Sequence[Sequence[str]], room: 
 
 def _pad(row: Sequence[str], widths: Sequence[int], right: Sequence[int]) -> list[str]:
     padding = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
-    return [space + cell if at in right else cell + space for at, (cell, space) in enumerate(zip(row, padding, strict=True))]
+    return [
+        space + cell if at in right else cell + space for at, (cell, space) in enumerate(zip(row, padding, strict=True))
+    ]
 
 
 def _cut(text: str, cut: int | None) -> str:

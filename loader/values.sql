@@ -27,16 +27,23 @@ CREATE MACRO double_of(t) AS CASE WHEN (contains(t, '.') OR contains(t, 'e') OR 
 -- What a value is: the first match of the types of section 5, by its text and kind. Integers are told apart by
 -- whether a DOUBLE holds them: BIGINT up to 2^53, EXACT beyond but held, LONG not held. NUMBER is a number that
 -- only its text holds. NULL: blank, or an object.
-CREATE MACRO class_of(t, k) AS CASE WHEN t IS NULL THEN NULL
-    WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
-        WHEN t LIKE '____-__-__%' AND instant(t) IS NOT NULL THEN 'TIMESTAMPTZ' ELSE 'VARCHAR' END
-    WHEN k IN ('UBIGINT', 'BIGINT') THEN CASE WHEN strlen(t) < 16 THEN 'BIGINT'
-        WHEN try_cast(t AS BIGINT) IS NULL THEN 'NUMBER'
-        WHEN try_cast(t AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992 THEN 'BIGINT'
-        WHEN try_cast(t AS HUGEINT) = try_cast(try_cast(t AS DOUBLE) AS HUGEINT) THEN 'EXACT' ELSE 'LONG' END
-    WHEN k = 'DOUBLE' THEN CASE WHEN double_of(t) IS NULL THEN 'NUMBER' ELSE 'DOUBLE' END
-    WHEN k = 'BOOLEAN' THEN 'BOOLEAN'
-    WHEN k = 'ARRAY' THEN CASE WHEN t IN ('[]', '[""]', '[[]]') THEN NULL ELSE 'JSON' END END;
+CREATE MACRO class_varchar(t) AS CASE WHEN t = '' THEN NULL
+    WHEN t LIKE '____-__-__%' AND instant(t) IS NOT NULL THEN 'TIMESTAMPTZ' WHEN t IS NOT NULL THEN 'VARCHAR' END;
+CREATE MACRO class_bigint(t) AS CASE WHEN strlen(t) < 16 THEN 'BIGINT'
+    WHEN t IS NULL THEN NULL
+    WHEN try_cast(t AS BIGINT) IS NULL THEN 'NUMBER'
+    WHEN try_cast(t AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992 THEN 'BIGINT'
+    WHEN try_cast(t AS HUGEINT) = try_cast(try_cast(t AS DOUBLE) AS HUGEINT) THEN 'EXACT' ELSE 'LONG' END;
+CREATE MACRO class_double(t) AS CASE WHEN double_of(t) IS NOT NULL THEN 'DOUBLE' WHEN t IS NOT NULL THEN 'NUMBER' END;
+-- Integers and other numbers mixed: their text tells them apart. NaN and the like begin after the digits.
+CREATE MACRO kind_of_number(t) AS CASE WHEN contains(t, '.') OR contains(t, 'e') OR t >= ':' OR starts_with(t, '-I')
+    OR starts_with(t, '-i') THEN 'DOUBLE' ELSE 'BIGINT' END;
+CREATE MACRO class_number(t) AS CASE WHEN kind_of_number(t) = 'DOUBLE' THEN class_double(t) ELSE class_bigint(t) END;
+CREATE MACRO class_boolean(t) AS CASE WHEN t IS NOT NULL THEN 'BOOLEAN' END;
+CREATE MACRO class_array(t) AS CASE WHEN t NOT IN ('[]', '[""]', '[[]]') THEN 'JSON' END;
+CREATE MACRO class_of(t, k) AS CASE k WHEN 'VARCHAR' THEN class_varchar(t) WHEN 'UBIGINT' THEN class_bigint(t)
+    WHEN 'BIGINT' THEN class_bigint(t) WHEN 'DOUBLE' THEN class_double(t) WHEN 'BOOLEAN' THEN class_boolean(t)
+    WHEN 'ARRAY' THEN class_array(t) END;
 
 -- The value's JSON text.
 CREATE MACRO json_of(t, k) AS CASE WHEN k = 'VARCHAR' THEN CAST(to_json(t) AS VARCHAR) ELSE t END;

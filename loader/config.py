@@ -1,0 +1,87 @@
+"""`loader.toml` as text: the settings in force with where each comes from, and a new file to start with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loader.errors import LoaderError
+from loader.settings import GIB, MIB, OPTIONS, Option, Settings, size
+
+_HEAD = """\
+# Settings of loader. A flag or a variable LOADER_<NAME> goes before what is here. Take the # away to set a value.
+# Paths are relative to this file. `loader config` prints what is in force, and where it comes from.
+"""
+_EXAMPLES = {
+    "warehouse": '"warehouse"',
+    "source": '"web"',
+    "json_paths": '["track.properties.items"]',
+    "dedup_window": '"30d"',
+    "memory_limit": '"4GB"',
+    "max_load_bytes": '"1GB"',
+    "max_line_bytes": '"32MiB"',
+    "max_columns": "1600",
+    "max_event_tables": "1000",
+    "threads": "4",
+}
+
+
+def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
+    """The settings in force as a loader.toml, each with where it comes from. What is not set is a comment."""
+    lines = []
+    for option in OPTIONS:
+        value = _toml(option, getattr(settings, option.field))
+        origin = origins[option.name]
+        if value is None:
+            lines.append((f"# {option.name}", f"{origin}: {option.default}"))
+        elif option.lasting:
+            lines.append((f"{option.name} = {value}", origin))
+        elif origin != "default":
+            lines.append((f"# {option.name} = {value}", f"{origin}; not for loader.toml"))
+    width = max(len(setting) for setting, _ in lines)
+    return "".join(f"{setting:<{width}}  # {origin}\n" for setting, origin in lines)
+
+
+def as_json(settings: Settings, origins: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The settings in force by name: value (sizes in bytes, null: worked out when needed) and `from`."""
+    found = {}
+    for option in OPTIONS:
+        value = getattr(settings, option.field)
+        if option.name == "dedup_window" and value is None:
+            value = "all"
+        value = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        found[option.name] = {"value": value, "from": origins[option.name]}
+    return found
+
+
+def write_template(path: Path) -> None:
+    """Writes a loader.toml in which every setting is a comment. LoaderError if there is a file already."""
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(template())
+    except FileExistsError:
+        raise LoaderError(f"{path}: is there already. Edit it, or move it away first.") from None
+
+
+def template() -> str:
+    """The content of a new loader.toml."""
+    parts = [_HEAD]
+    for option in OPTIONS:
+        if option.lasting:
+            example = _EXAMPLES.get(option.name, "false")
+            parts.append(f"# {option.help} Default: {option.default}.\n# {option.name} = {example}\n")
+    return "\n".join(parts)
+
+
+def _toml(option: Option, value: Any) -> str | None:
+    """A value as TOML; None where there is none to write."""
+    if option.name == "dedup_window":
+        return '"all"' if value is None else f'"{value}d"'
+    if value is None:
+        return None
+    if option.read is size:
+        unit = next(((unit, name) for unit, name in ((GIB, "GiB"), (MIB, "MiB")) if value % unit == 0), None)
+        return f'"{value // unit[0]}{unit[1]}"' if unit else str(value)
+    if isinstance(value, Path):
+        return json.dumps(str(value), ensure_ascii=False)
+    return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
