@@ -2,4 +2,4 @@
 
 from loader.cli import main
 
-main()
+main(prog_name="loader")

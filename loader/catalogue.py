@@ -22,6 +22,7 @@ _WHAT = {
     "loader.discards": "values without a cell",
     "loader.schema_changes": "tables and columns as they were made",
 }
+_FIRST = [*CALL_TABLES.values(), "users", OTHER_EVENTS]
 _TABLES = f"""
     WITH change AS (
         SELECT table_name, min(load_id) AS created, max(load_id) AS changed FROM loader.schema_changes GROUP BY ALL
@@ -29,8 +30,7 @@ _TABLES = f"""
     SELECT if(schema_name = 'main', '', schema_name || '.') || view_name, column_count, created, changed
     FROM duckdb_views() LEFT JOIN change ON schema_name = 'main' AND table_name = view_name
     WHERE NOT internal
-    ORDER BY schema_name <> 'main', coalesce(list_position({[*CALL_TABLES.values(), "users", OTHER_EVENTS]!r}, view_name), 99),
-        view_name
+    ORDER BY schema_name <> 'main', coalesce(list_position({_FIRST!r}, view_name), 99), view_name
 """
 # `users` has the columns of identifies, and no changes of its own.
 _COLUMNS = """
@@ -45,7 +45,7 @@ _COLUMNS = """
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The tables: call tables first, those of `loader` last. created, changed: the loads that did it, None for others'."""
+    """The tables: call tables first, those of `loader` last. created, changed: by which load; None where by none."""
     return [
         {
             "table": name,

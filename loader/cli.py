@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from loader.report import Report
 
-Command = Callable[..., Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _CODES = {
     Exit.OK: "done (also: nothing new)",
@@ -70,27 +70,33 @@ def _remember(ctx: click.Context, parameter: click.Parameter, value: Any) -> Non
 
 
 def _common(command: Command) -> Command:
-    """The options of every command, after its name. Before it, `main` has them, and there the environment counts."""
-    return _common_options(command, lambda _: None)
+    """The options of every command, after its name."""
+    return _add_common(command, at_root=False)
 
 
-def _common_options(command: Command, variable: Callable[[str], str | None]) -> Command:
-    def option(name: str, text: str, **more: Any) -> Command:
-        shown = f"{text} [LOADER_{name.upper()}]"
-        flag = "--" + name.replace("_", "-")
-        return click.option(
-            flag, name, help=shown, envvar=variable(name), expose_value=False, callback=_remember, **more
-        )
+def _common_first(command: Command) -> Command:
+    """The same, before the name: there the environment counts, too. The warehouse's is read by `gather`."""
+    return _add_common(command, at_root=True)
 
-    options = (
-        option("warehouse", "The folder of the warehouse; by default ./warehouse.", metavar="DIR"),
-        option("config", "The file of settings; by default ./loader.toml, if there.", metavar="FILE"),
-        option("json", "The result as JSON on stdout.", is_flag=True),
-        option("quiet", "No summary and no progress: only warnings and errors.", is_flag=True),
-        option("log_format", "What stderr gets.", type=click.Choice(["text", "json"]), default="text"),
+
+def _add_common(command: Command, *, at_root: bool) -> Command:
+    options: tuple[tuple[str, str, dict[str, Any]], ...] = (
+        ("warehouse", "The folder of the warehouse; by default ./warehouse.", {"metavar": "DIR"}),
+        ("config", "The file of settings; by default ./loader.toml, if there.", {"metavar": "FILE"}),
+        ("json", "The result as JSON on stdout.", {"is_flag": True}),
+        ("quiet", "No summary and no progress: only warnings and errors.", {"is_flag": True}),
+        ("log_format", "What stderr gets.", {"type": click.Choice(["text", "json"]), "default": "text"}),
     )
-    for each in reversed(options):
-        command = each(command)
+    for name, text, more in reversed(options):
+        command = click.option(
+            "--" + name.replace("_", "-"),
+            name,
+            help=f"{text} [LOADER_{name.upper()}]",
+            envvar=f"LOADER_{name.upper()}" if at_root and name != "warehouse" else None,
+            expose_value=False,
+            callback=_remember,
+            **more,
+        )(command)
     return command
 
 
@@ -163,7 +169,7 @@ def _progress(ctx: click.Context) -> AbstractContextManager[progress.Progress]:
 
 @click.group(cls=Commands, epilog=_EPILOG, context_settings=_CONTEXT)
 @click.version_option(failure.version(), prog_name="loader")
-@lambda command: _common_options(command, lambda name: None if name == "warehouse" else f"LOADER_{name.upper()}")
+@_common_first
 def main() -> None:
     """Load RudderStack and Segment events into Delta tables, and query them."""
 
@@ -173,8 +179,11 @@ def main() -> None:
 @_setting_options
 @_common
 @click.pass_context
-def load(ctx: click.Context, sources: tuple[str, ...], **flags: Any) -> None:
-    """Load what is new in files, folders, globs or - (stdin), and publish it."""
+def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
+    """Load what is new in files and publish it.
+
+    SOURCE is a file, a folder, a glob or - (stdin).
+    """
     from loader import pipeline, report
 
     wanted, origins = _gather(ctx, flags)
@@ -216,7 +225,9 @@ def _exit_code(found: "Report") -> Exit:
 @_common
 @click.pass_context
 def query(ctx: click.Context, sql: str, form: str | None, output: str | None) -> None:
-    """Run SQL that only reads, on what is published; - reads it from stdin. Times are UTC.
+    """Run SQL on what is published.
+
+    SQL may be - to read it from stdin. It can only read. Times are UTC.
 
     JSON is one array: instants as in 2026-03-01T10:00:00.000000Z, NaN and infinities as null. In CSV, NULL is nothing
     and an empty text is "". A table on a terminal has the first 40 rows.
@@ -228,11 +239,11 @@ def query(ctx: click.Context, sql: str, form: str | None, output: str | None) ->
     if form == "parquet" and path is None:
         raise UsageError("--format parquet needs a file: give -o FILE.")
     with closing(_connect(ctx)) as connection:
-        rows = queries.result(connection, click.get_text_stream("stdin").read() if sql == "-" else sql)
+        rows = queries.result(connection, sys.stdin.buffer.read().decode(errors="replace") if sql == "-" else sql)
         if rows is None:
             return
         if path is None:
-            out = click.get_binary_stream("stdout")
+            out = sys.stdout.buffer
             remark = queries.write(rows, form, out, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
             out.flush()
             if remark:
@@ -263,7 +274,10 @@ def _connect(ctx: click.Context) -> "duckdb.DuckDBPyConnection":
 @_common
 @click.pass_context
 def status(ctx: click.Context, every: bool) -> None:
-    """Show what is loaded: loads, rows by table and day, rejects, discards, events without a table."""
+    """Show what is loaded, and what was not.
+
+    The last loads, rows by table and day, rejects and discards by reason, events without a table.
+    """
     from loader import status as state
 
     with closing(_connect(ctx)) as connection:
@@ -279,7 +293,10 @@ def status(ctx: click.Context, every: bool) -> None:
 @_common
 @click.pass_context
 def schema(ctx: click.Context, table: str | None) -> None:
-    """List the tables, or the columns of one with their types and the load that added them."""
+    """List the tables, or the columns of one.
+
+    TABLE is a name, such as tracks or loader.rejects: its columns with their types, and the load that added each.
+    """
     from loader import catalogue
 
     with closing(_connect(ctx)) as connection:
@@ -299,7 +316,10 @@ def schema(ctx: click.Context, table: str | None) -> None:
 @_common
 @click.pass_context
 def publish(ctx: click.Context) -> None:
-    """Make warehouse.duckdb afresh, as it must be after the warehouse was moved."""
+    """Make warehouse.duckdb afresh.
+
+    That is needed after the warehouse was moved, or the file was lost.
+    """
     from loader import republish
 
     wanted, _ = _gather(ctx, {})
@@ -313,8 +333,8 @@ def publish(ctx: click.Context) -> None:
 @_setting_options
 @_common
 @click.pass_context
-def config(ctx: click.Context, **flags: Any) -> None:
-    """Print the settings in force as TOML, each with where it comes from."""
+def config(ctx: click.Context, /, **flags: Any) -> None:
+    """Print the settings, and where they come from."""
     from loader import config as files
 
     wanted, origins = _gather(ctx, flags)
@@ -328,7 +348,10 @@ def config(ctx: click.Context, **flags: Any) -> None:
 @_common
 @click.pass_context
 def init(ctx: click.Context) -> None:
-    """Write a loader.toml with every setting as a comment; what is there is never written over."""
+    """Write a loader.toml to start with.
+
+    Every setting is in it, as a comment. A file that is there is left alone.
+    """
     from loader import config as files
 
     path = Path(ctx.obj["config"] or settings.FILE)

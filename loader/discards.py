@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from loader.calls import CALL_TABLES, TRAIT_CALLS, rule_columns
+from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
-from loader.flatten import Values, cell_type
-from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TablePlan
+from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
+from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, Leaf, TablePlan
 from loader.paths import split_path
 from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 
@@ -68,7 +68,11 @@ def of_table(
 ) -> None:
     """The values of a table's events that have no cell. short: columns with fewer cells than values."""
     target = plan.target
-    values = Values(target)
+    values = Values(
+        [leaf for leaf in target.leaves if leaf.common],
+        "(SELECT flat.*, item.context FROM flat JOIN item USING (pos))",
+        f"{rows_of(target)} AND NOT {odd_flag(target)}",
+    )
     rules = {c.name: c for c in rule_columns(target.call, target.event_table is not None, full_event=True)}
     types = {column.name: column for column in plan.columns}
     for leaf in target.leaves:
@@ -76,6 +80,8 @@ def of_table(
             continue
         has_value = f"{values.class_of(leaf)} IS NOT NULL"
         if leaf.fate == RULE_COLUMN:
+            if _is_source(leaf):
+                continue
             condition, reason = _unlike_rule(values.text(leaf), values.kind(leaf), rules[leaf.column]), RULE_COLUMN
         elif leaf.fate != COLUMN:
             condition, reason = "true", leaf.fate
@@ -90,6 +96,11 @@ def of_table(
                 {literal(reason)}, {_WHERE_FROM}
             FROM {values.source} WHERE {has_value} AND {condition}
         """)
+
+
+def _is_source(leaf: Leaf) -> bool:
+    """Whether the leaf is where its rule column comes from before any other place: then it cannot differ."""
+    return leaf.part == CONTEXT and leaf.keys == ("ip",) and leaf.kind not in ("ARRAY", None)
 
 
 def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None:

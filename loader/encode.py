@@ -63,12 +63,12 @@ def _value(value: str, type_: DuckDBPyType, depth: int = 0) -> str:
         return f"{value}::VARCHAR"
     each = f"v{depth}"
     if kind in ("list", "array"):
-        inner = type_.children[0][1]
+        inner = _children(type_)[0][1]
         made = _value(each, inner, depth + 1)
         source = f"{value}::{inner}[]" if kind == "array" else value
         return value if made == each else f"list_transform({source}, lambda {each}: {made})"
     if kind == "map":
-        made = _value(f"{each}.value", type_.children[1][1], depth + 1)
+        made = _value(f"{each}.value", _children(type_)[1][1], depth + 1)
         pair = f"{{'key': {each}.key::VARCHAR, 'value': {made}}}"
         changed = f"map_from_entries(list_transform(map_entries({value}), lambda {each}: {pair}))"
         return value if made == f"{each}.value" else f"CASE WHEN {value} IS NOT NULL THEN {changed} END"
@@ -77,8 +77,12 @@ def _value(value: str, type_: DuckDBPyType, depth: int = 0) -> str:
     return value
 
 
+def _children(type_: DuckDBPyType) -> list[tuple[str, DuckDBPyType]]:
+    return [(name, inner) for name, inner in type_.children if isinstance(inner, DuckDBPyType)]
+
+
 def _struct(value: str, type_: DuckDBPyType, depth: int) -> str:
-    children = type_.children
+    children = _children(type_)
     if not all(name for name, _ in children):  # row(1, 2)
         parts = [f"struct_extract({value}, {at})" for at in range(1, len(children) + 1)]
         made = [_value(part, inner, depth) for part, (_, inner) in zip(parts, children, strict=True)]

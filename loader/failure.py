@@ -29,7 +29,9 @@ def explain(error: BaseException, warehouse: Path) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt) or "InterruptException" in kinds:
         return "interrupted; what was committed stays", INTERRUPTED
     if isinstance(error, MemoryError) or "OutOfMemoryException" in kinds:
-        return "out of memory. Give a smaller --max-load-bytes, or a --memory-limit that fits the machine.", Exit.FAILED
+        return (
+            "out of memory. Set memory_limit to what the machine has; for a load, set a smaller max_load_bytes."
+        ), Exit.FAILED
     if isinstance(error, OSError) or kinds & {"IOException", "PermissionException"}:
         return _explain_io(error, warehouse), Exit.FAILED
     return (

@@ -10,11 +10,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from loader import books, dedup, delta, discards, flatten, ledger, odd, plan, read, shape, split, store
+from loader import books, dedup, delta, discards, flatten, ledger, measure, odd, plan, read, shape, split, store
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect, literal
 from loader.delta import Commit
 from loader.errors import UsageError
+from loader.leaf_sql import classes_of
 from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, TablePlan, Tally, Target
 from loader.report import Report, add
 from loader.schema import Column
@@ -158,70 +159,79 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     event_tables = _name_events(job, report)
     shape.scan(job.sql)
     usages = shape.usages(job.sql)
-    rare = plan.slow_paths(usage for table in usages.values() for usage in table if usage.json == "context")
+    context = shape.merged(usage for table in usages.values() for usage in table if usage.json == "context")
+    rare, kinds = plan.slow_paths(context), plan.kinds_by_path(context)
     targets = []
     for call, table in CALL_TABLES.items():
         found = shape.merged(usage for (owner, _), table_ in usages.items() if owner == call for usage in table_)
         unnamed = call == TRACK and job.settings.skip_tracks_table
-        targets.append(plan.lay_out(table, call, None, found, rare | plan.slow_paths(found), job.settings, unnamed))
+        slow = rare | plan.slow_paths(found)
+        targets.append(plan.lay_out(table, call, None, found, slow, kinds, job.settings, unnamed))
     for number, table in enumerate(event_tables):
         found = usages.get((TRACK, number), [])
-        targets.append(plan.lay_out(table, TRACK, number, found, rare | plan.slow_paths(found), job.settings))
+        slow = rare | plan.slow_paths(found)
+        targets.append(plan.lay_out(table, TRACK, number, found, slow, kinds, job.settings))
     odd.mark(job.sql, targets)
-    flatten.stage(job.sql, targets, job.settings.store_full_event)
     odd.read(job.sql, targets)
     rows = flatten.rows(job.sql)
-    tallies = flatten.tally(job.sql, targets)
-    odd_events = odd.events_by_path(job.sql)
-    has_odd = bool(job.sql.execute("SELECT count(*) FROM odd").fetchall()[0][0])
+    there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
+    with_odd = flatten.with_odd(job.sql)
     planned = []
-    for target in targets:
-        count, dates = flatten.rows_and_dates(target, rows)
-        target, measures = _measure(job, target, tallies, odd_events) if count else (target, {})
-        decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
-        kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
-        values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
-        firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
-        planned.append(Planned(decided, count, dates, values, firsts, has_odd))
+    for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
+        planned.append(_decide(job, target, measures, *there[target.table], (target.call, target.event_table) in with_odd))
+    done = {each.plan.target.table for each in planned}
+    planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
+    flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
     return planned
 
 
-def _measure(
-    job: Job,
-    target: Target,
-    tallies: Mapping[tuple[str, Leaf], Tally],
-    odd_events: Mapping[tuple[str, int | None, int], int],
-) -> tuple[Target, dict[str, Measure]]:
-    """What the values of each column are; leaves are marked plain where they are. Checks that none was overlooked."""
-    seen = {leaf: tallies.get((target.table, leaf), Tally(0, 0, 0)) for leaf in target.leaves if leaf.common}
-    elsewhere = {
-        leaf: odd_events.get((target.call, target.event_table, leaf.path), 0) for leaf in target.leaves if leaf.common
-    }
-    if not target.unnamed:
-        books.balance(
-            f"values read for {target.table}",
-            {(leaf.part.field, *leaf.keys): leaf.events for leaf in seen},
-            {(leaf.part.field, *leaf.keys): tally.texts + elsewhere[leaf] for leaf, tally in seen.items()},
-        )
-    plain = {leaf for leaf, tally in seen.items() if not tally.doubtful}
-    doubtful = [leaf for leaf in seen if leaf not in plain]
-    by_leaf = flatten.measure(job.sql, target, doubtful) if doubtful else {}
-    known = {column.name for column in job.known.tables.get(target.table, ())}
-    unsure = [
-        leaf
-        for leaf, tally in seen.items()
-        if leaf in plain and leaf.column not in known and (tally.blank or elsewhere[leaf] or target.unnamed)
-    ]
-    firsts = flatten.first_filled(job.sql, target, unsure) if unsure else {}
-    for leaf in plain:
-        filled = seen[leaf].texts - seen[leaf].blank
-        by_leaf[leaf] = Measure({flatten.classes_of(leaf)[0]: filled}, firsts.get(leaf, leaf.first))
-    found = odd.measure(job.sql, target)
-    for leaf, measure in by_leaf.items():
-        if leaf.fate == COLUMN:
-            found[leaf.column] = plan.together(found.get(leaf.column), measure)
-    leaves = tuple(replace(leaf, plain=leaf in plain) for leaf in target.leaves)
-    return replace(target, leaves=leaves), found
+def _decide(
+    job: Job, target: Target, measures: Mapping[str, Measure], rows: int, dates: list[str], has_odd: bool
+) -> Planned:
+    decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
+    kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
+    values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
+    firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
+    return Planned(decided, rows, dates, values, firsts, has_odd)
+
+
+def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
+    """What the values of each table's columns are, by column. Checks that no value was overlooked; leaves whose values
+    are all plain are marked so."""
+    tallies = measure.first_look(job.sql, targets)
+    elsewhere = odd.events_by_path(job.sql)
+    doubtful_context = {leaf.path for (_, leaf), t in tallies.items() if t.doubtful and leaf.part.json == "context"}
+    doubtful: dict[str, list[Leaf]] = {}
+    unsure: dict[str, list[Leaf]] = {}
+    for target in targets:
+        known = {column.name for column in job.known.tables.get(target.table, ())}
+        for leaf in (leaf for leaf in target.leaves if leaf.common):
+            tally = tallies.get((target.table, leaf), Tally(0, 0, 0))
+            odd_events = elsewhere.get((target.call, target.event_table, leaf.path), 0)
+            if not target.unnamed:
+                what = ".".join((leaf.part.field, *leaf.keys))
+                books.balance(f"values of {target.table}", {what: leaf.events}, {what: tally.texts + odd_events})
+            if tally.doubtful:
+                doubtful.setdefault(target.table, []).append(leaf)
+            elif leaf.column not in known and (tally.blank or odd_events or target.unnamed):
+                unsure.setdefault(target.table, []).append(leaf)
+    closer = measure.closer_look(job.sql, targets, doubtful)
+    firsts = measure.first_values(job.sql, targets, unsure)
+    measured = []
+    for target in targets:
+        found = odd.measure(job.sql, target)
+        leaves = []
+        for leaf in target.leaves:
+            tally = tallies.get((target.table, leaf), Tally(0, 0, 0))
+            key = (target.table, leaf)
+            if leaf.common and leaf.fate == COLUMN:
+                filled = tally.texts - tally.blank
+                plain = Measure({classes_of(leaf)[0]: filled}, firsts.get(key, leaf.first))
+                found[leaf.column] = plan.together(found.get(leaf.column), closer.get(key, plain))
+            in_doubt = leaf.path in doubtful_context if leaf.part.json == "context" else tally.doubtful
+            leaves.append(replace(leaf, plain=not in_doubt))
+        measured.append((replace(target, leaves=tuple(leaves)), found))
+    return measured
 
 
 def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
@@ -259,7 +269,7 @@ def _write_table(job: Job, planned: Planned) -> store.Written:
     sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
-        return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, dates=planned.dates)
+        return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
 
 
 def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile]) -> Commit:
@@ -272,7 +282,7 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
         return []
     sql = flatten.other_events_sql(job.uuid_ts)
     folder = store.table_folder(OTHER_EVENTS)
-    result = store.write(job.sql, job.settings.warehouse, folder, sql, job.load_id, dates=dates)
+    result = store.write(job.sql, job.settings.warehouse, folder, sql, job.load_id, rows, dates)
     books.balance(f"rows of {OTHER_EVENTS}", {OTHER_EVENTS: rows}, {OTHER_EVENTS: result.rows})
     add(report.rows, {OTHER_EVENTS: rows})
     return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]

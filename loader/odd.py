@@ -9,7 +9,7 @@ import pyarrow as pa
 from loader.db import literal
 from loader.paths import OBJECT_PATH
 from loader.records import COLUMN, Measure, Target
-from loader.shape import JSON_PARTS
+from loader.leaf_sql import JSON_PARTS
 
 _CALL_TABLE = -2  # in place of an event table's number
 
@@ -60,15 +60,18 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
         INSERT INTO odd
         SELECT pos, bool_or(number = {_CALL_TABLE}), bool_or(number <> {_CALL_TABLE}) FROM (
             SELECT i.pos, i.number FROM (
-                SELECT pos, call, {_CALL_TABLE} AS number, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
+                SELECT pos, call, {_CALL_TABLE} AS number, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM item
                 {"WHERE event_table IS NULL OR event_table < 0" if unnamed else ""}
                 UNION ALL
-                SELECT pos, call, event_table, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM named_item
+                SELECT pos, call, event_table, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM item
                 WHERE event_table >= 0
             ) i {joins} WHERE {condition}
         ) GROUP BY pos
     """)
     connection.execute("DROP TABLE mark")
+    connection.execute("""
+        UPDATE item SET odd_call = odd.odd_call, odd_event = odd.odd_event FROM odd WHERE odd.pos = item.pos
+    """)
 
 
 def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
@@ -83,7 +86,7 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
             f"""
             INSERT INTO odd_node
             SELECT i.pos, i.call, i.event_table, i.odd_call, i.odd_event, '{part}', n.id, n.fullkey, n.type, n.value, false
-            FROM (SELECT * FROM named_item JOIN odd USING (pos) WHERE {part} IS NOT NULL) i, json_tree(i.{part}) n
+            FROM (SELECT * FROM (SELECT * EXCLUDE (odd_call, odd_event) FROM item) JOIN odd USING (pos) WHERE {part} IS NOT NULL) i, json_tree(i.{part}) n
             WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
             """,
             {"pattern": OBJECT_PATH},
@@ -183,7 +186,7 @@ def events_by_path(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int
     for part in JSON_PARTS:
         for flag, number in (("odd_call", "NULL"), ("odd_event", "event_table")):
             rows = connection.execute(f"""
-                SELECT call, {number}, path, count(*) FROM named_item JOIN odd USING (pos)
+                SELECT call, {number}, path, count(*) FROM (SELECT * EXCLUDE (odd_call, odd_event) FROM item) JOIN odd USING (pos)
                 JOIN leaf ON leaf.json = '{part}' AND leaf.shape = {part}_shape
                 WHERE {flag} AND kind <> 'NULL' GROUP BY ALL
             """).fetchall()

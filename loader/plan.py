@@ -25,10 +25,12 @@ def lay_out(
     event_table: int | None,
     usages: Sequence[Usage],
     slow: frozenset[int],
+    context_kinds: Mapping[int, str | None],
     settings: Settings,
     unnamed: bool = False,
 ) -> Target:
-    """The leaves of a table: each path's column and fate by its name alone. slow: paths not to be read in common."""
+    """The leaves of a table: each path's column and fate by its name alone. slow: paths not to be read in common.
+    context_kinds: the kinds of the paths of `context` over all tables."""
     rules = {column.name for column in rule_columns(call, event_table is not None, settings.store_full_event)}
     leaves: list[Leaf] = []
     for place, part in enumerate(parts(call, event_table is not None, settings.allow_users_context_traits)):
@@ -52,7 +54,7 @@ def lay_out(
                     path=usage.path,
                     part=part,
                     keys=usage.keys,
-                    kind=_one_kind(set(usage.kinds)),
+                    kind=context_kinds[usage.path] if part.json == "context" else _one_kind(set(usage.kinds)),
                     column=joined if name is None else name,
                     fate=fate,
                     order=(place, tuple(key.encode() for key in keys)),
@@ -91,6 +93,11 @@ def _kept(call: str, part: Part, json_paths: Sequence[str]) -> set[tuple[str, ..
     """The paths below a part that `json_paths` names for the call, as keys from the part's root."""
     start = f"{call}.{part.field}."
     return {tuple(path.removeprefix(start).split(".")) for path in json_paths if path.startswith(start)}
+
+
+def kinds_by_path(usages: Iterable[Usage]) -> dict[int, str | None]:
+    """The kind of all values of each path (integers BIGINT, integers and others NUMBER), None where they differ."""
+    return {usage.path: _one_kind(set(usage.kinds)) for usage in usages}
 
 
 def _one_kind(kinds: set[str]) -> str | None:

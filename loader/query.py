@@ -9,7 +9,6 @@ from typing import BinaryIO
 import duckdb
 
 from loader import encode
-from loader.db import literal
 from loader.errors import LoaderError, UsageError
 from loader.text import columns_that_fit, number, table
 
@@ -47,7 +46,7 @@ def result(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRe
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turns what DuckDB says about a statement into a LoaderError; interruption and want of memory stay what they are."""
+    """Turns what DuckDB says about a statement into a LoaderError; interruption and lack of memory pass through."""
     try:
         yield
     except (duckdb.InterruptException, duckdb.OutOfMemoryException):
@@ -78,7 +77,7 @@ def write_csv(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
 
 def write_json(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
     """Writes the rows as one JSON array, an object a line, batch by batch. A name that comes twice gets a number."""
-    names = rows.query(_RESULT, f"FROM {_RESULT}").columns
+    names = _on(rows, f"FROM {_RESULT}").columns
     between = b"["
     for (lines,) in _batches(rows, encode.json_line(names, rows.types)):
         to.write(between + ",\n".join(lines).encode())
@@ -96,11 +95,16 @@ def _batches(rows: duckdb.DuckDBPyRelation, expressions: str) -> Iterator[list[l
     """The columns that text expressions make of the rows, whose columns they call `c0`, `c1`, …; never empty ones."""
     columns = ", ".join(f"c{at}" for at in range(len(rows.columns)))
     with told():
-        made = rows.query(_RESULT, f"SELECT {expressions} FROM {_RESULT} AS result({columns})")
-        reader = made.to_arrow_reader(_BATCH)
-        for batch in reader:
+        for batch in _on(rows, f"SELECT {expressions} FROM {_RESULT} AS result({columns})").to_arrow_reader(_BATCH):
             if batch.num_rows:
                 yield [column.to_pylist() for column in batch.columns]
+
+
+def _on(rows: duckdb.DuckDBPyRelation, sql: str) -> duckdb.DuckDBPyRelation:
+    """A query on the rows, which it calls `loader_result`."""
+    made = rows.query(_RESULT, sql)
+    assert made is not None  # noqa: S101 - a SELECT has rows
+    return made
 
 
 def as_table(rows: duckdb.DuckDBPyRelation, width: int | None) -> tuple[str, str | None]:
@@ -132,7 +136,7 @@ def as_table(rows: duckdb.DuckDBPyRelation, width: int | None) -> tuple[str, str
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write to: what is written becomes `path` at the end, if nothing went wrong. A pipe or device is itself."""
+    """A path to write to, which becomes `path` at the end if nothing went wrong. A pipe or device is itself."""
     if path.exists() and not path.is_file():
         yield path
         return
@@ -140,5 +144,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.replace(path)
+    except OSError as error:
+        if error.filename == str(beside):
+            error.filename = str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)

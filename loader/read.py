@@ -13,27 +13,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from isal import igzip
 
-from loader.records import STDIN, FileRead
+from loader.records import LINES, STDIN, FileRead
 
 BLOCK = 4 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
-SCHEMA = pa.schema(
-    [("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("fault", pa.string())]
-)
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _READ_ERRORS = (OSError, EOFError, igzip.BadGzipFile, pa.ArrowException, ValueError)
 
 
 def lines(
     reads: Sequence[FileRead], max_line_bytes: int, progress: Callable[[int], None] = lambda _: None
-) -> pa.RecordBatchReader:
-    """The lines of the files in order, as batches of `SCHEMA`; fills in lines, bytes and error of each FileRead.
+) -> Iterator[pa.RecordBatch]:
+    """The lines of the files in order, as batches of `LINES`; fills in lines, bytes and error of each FileRead.
 
     ordinal: number of the line among all lines of all files. text: with its line end. fault: None, or the reason for
     which the line is a reject (invalid_utf8, line_too_long), with what can be shown of it as text. A file that cannot
     be read to its end keeps its error; its lines so far have been given out. progress: is called with bytes read.
     """
-    return pa.RecordBatchReader.from_batches(SCHEMA, _ahead(_batches(reads, max_line_bytes, progress)))
+    return _ahead(_batches(reads, max_line_bytes, progress))
 
 
 def _batches(
@@ -152,7 +149,7 @@ def _batch(lines: _Lines, read: FileRead, ordinal: int) -> pa.RecordBatch:
             text,
             fault,
         ],
-        schema=SCHEMA,
+        schema=LINES,
     )
 
 

@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from loader.calls import Part
 from loader.schema import Column
 
 STDIN = "-"
+# A line as read: its number in its file and among all lines of the load, its text with its line end, and the reason for
+# which it can be no event (invalid_utf8, line_too_long), if there is one.
+LINES = pa.schema(
+    [("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("fault", pa.string())]
+)
 NO_TABLE = -1  # event_table of a track whose name gives no table
 
 COLUMN = "column"  # a leaf's fate: a cell of its column; the other fates are the reasons of a discard
@@ -64,7 +71,7 @@ class EventName:
     first: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # many are keys of dicts: equal is the same
 class Leaf:
     """A path of one table whose values become cells of `column`, or discards for the reason that `fate` gives.
 

@@ -163,9 +163,11 @@ def json_paths(value: Any) -> tuple[str, ...]:
     for path in paths:
         call, _, rest = path.partition(".")
         parts = calls.parts(call, True, True) if call in calls.CALL_TABLES else ()
+        if not parts:
+            raise ValueError(f"paths that begin with a call ({', '.join(calls.CALL_TABLES)}), and {path!r} does not")
         if not any(rest.startswith(part.field + ".") and all(rest.split(".")) for part in parts):
-            fields = ", ".join(f"{call}.{part.field}." for part in parts) or ", ".join(calls.CALL_TABLES)
-            raise ValueError(f"{'paths that start with' if parts else 'paths of a call:'} {fields}; {path!r} is none")
+            fields = " or ".join(f"{call}.{part.field}.…" for part in parts if part.prefix or not part.under)
+            raise ValueError(f"paths such as {fields}, and {path!r} is none")
     return tuple(dict.fromkeys(paths))
 
 
@@ -258,7 +260,8 @@ def _value(option: Option, place: str, raw: Any) -> Any:
     try:
         return option.read(raw)
     except ValueError as error:
-        raise UsageError(f"{place}: {raw!r} is not usable. It takes {error}.") from None
+        shown = ", ".join(raw) if isinstance(raw, tuple) else raw
+        raise UsageError(f"{place}: {shown!r} is not usable. It takes {error}.") from None
 
 
 def _read_file(file: Path) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import duckdb
 import pyarrow as pa
 
+from loader.leaf_sql import JSON_PARTS
 from loader.paths import OBJECT_PATH, split_path
 from loader.records import EventName, Usage
 
-JSON_PARTS = ("context", "props", "user_props")
 
 
 
@@ -26,7 +26,7 @@ def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
 
 
 def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str, int]]) -> None:
-    """Sets `event_name` from (text, name, event table), and the view `named_item` that adds them to `item`."""
+    """Sets the event table of each track, from (text, name, event table); the view `named_item` adds the name."""
     texts, names_, tables = zip(*names, strict=True) if (names := list(names)) else ((), (), ())
     table = pa.table(
         {
@@ -39,7 +39,11 @@ def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str
     connection.execute("CREATE TABLE event_name AS SELECT * FROM names")
     connection.unregister("names")
     connection.execute("""
-        CREATE VIEW named_item AS SELECT item.*, n.event_name, n.event_table
+        UPDATE item SET event_table = n.event_table FROM event_name n
+        WHERE item.call = 'track' AND coalesce(item.event, '') = n.event_key
+    """)
+    connection.execute("""
+        CREATE VIEW named_item AS SELECT item.*, n.event_name
         FROM item LEFT JOIN event_name n ON item.call = 'track' AND coalesce(item.event, '') = n.event_key
     """)
 
@@ -71,7 +75,7 @@ def scan(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("DROP TABLE node")
     counted = " UNION ALL ".join(
         f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
-            FROM named_item WHERE {part} IS NOT NULL GROUP BY ALL"""
+            FROM item WHERE {part} IS NOT NULL GROUP BY ALL"""
         for part in JSON_PARTS
     )
     connection.execute(f"""

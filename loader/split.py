@@ -4,7 +4,8 @@ Fills two tables of the engine. `item`: one row an event, its fields typed, the 
 their shape; `text` is kept only where it is needed again. `reject`: one row a line or batch element that is no event.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
 from loader.db import literal
-from loader.records import FileRead
+from loader.records import LINES, FileRead
 
 SCALARS = {
     "messageId": "message_id",
@@ -60,8 +61,14 @@ def _of_call(field: str, sql: str) -> str:
     return f"CASE WHEN call IN {_calls(FIELDS_OF[field])} THEN {sql} END" if field in FIELDS_OF else sql
 
 
-def _parse(relation: str, full_event: bool) -> str:
-    """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at."""
+def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
+    """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at.
+
+    clean: hashes of lists of keys that are known to hold no key twice.
+    """
+    twice = "list_unique(keys) < len(keys)"
+    if clean:
+        twice = f"CASE WHEN hash(keys) IN ({', '.join(map(str, clean))}) THEN false ELSE {twice} END"
     scalars = ", ".join(
         _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
     )
@@ -92,7 +99,7 @@ def _parse(relation: str, full_event: bool) -> str:
         FROM named
     ), looked AS (
         SELECT *, coalesce(own_received_at > latest OR {bad_times}, false) OR coalesce({containers}, false)
-            OR coalesce({bad_objects}, false) OR list_unique(keys) < len(keys) AS odd,
+            OR coalesce({bad_objects}, false) OR {twice} AS odd,
             nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL AS unnamed
         FROM typed
     )
@@ -105,7 +112,7 @@ def _parse(relation: str, full_event: bool) -> str:
             THEN coalesce(name, scalar(json_extract_string(props, '/name'), props, '/name'), event) END AS name,
         original_timestamp, sent_at, CASE WHEN own_received_at <= latest THEN own_received_at END AS own_received_at,
         coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
-        default_sent_at,
+        default_sent_at, NULL::INTEGER AS event_table, false AS odd_call, false AS odd_event,
         context, shape_of(context) AS context_shape, props, shape_of(props) AS props_shape,
         user_props, shape_of(user_props) AS user_props_shape
     FROM looked
@@ -114,27 +121,44 @@ def _parse(relation: str, full_event: bool) -> str:
 
 def split(
     connection: duckdb.DuckDBPyConnection,
-    lines: pa.RecordBatchReader,
+    lines: Iterator[pa.RecordBatch],
     reads: Sequence[FileRead],
     started: datetime,
     full_event: bool = False,
 ) -> None:
-    """Reads all lines (of `read.SCHEMA`) into `item` and `reject`; `file` has file_id and modified. started: of the load, aware.
+    """Reads all lines (batches of `LINES`) into `item` and `reject`; `file` has file_id and modified. started: of the load, aware.
 
     Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
     """
     connection.execute("CREATE TABLE file (file_id INTEGER, modified TIMESTAMPTZ)")
     connection.executemany("INSERT INTO file VALUES (?, ?)", [(read.file_id, read.file.modified) for read in reads])
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
-    connection.register("batch", lines)
+    first = list(itertools.islice(lines, 1))
+    clean = _clean_keys(connection, first)
+    batches = itertools.chain(first, lines)
+    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, batches))
     relation = """(SELECT b.*, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, f.modified,
         getvariable('latest') AS latest FROM batch b JOIN file f USING (file_id))"""
-    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event)}")
+    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, clean)}")
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
     _unpack(connection, full_event)
     _reject(connection)
+
+
+def _clean_keys(connection: duckdb.DuckDBPyConnection, batches: Sequence[pa.RecordBatch]) -> list[int]:
+    """Of the lists of top-level keys in these lines, the hashes of those without a key twice: most events have one of
+    them, and are then spared the search for repeated keys."""
+    if not batches:
+        return []
+    connection.register("sample", pa.Table.from_batches(batches))
+    rows = connection.execute("""
+        SELECT hash(keys) FROM (SELECT try(json_keys(text)) AS keys FROM sample)
+        WHERE keys IS NOT NULL GROUP BY keys HAVING list_unique(keys) = len(keys) ORDER BY count(*) DESC LIMIT 100
+    """).fetchall()
+    connection.unregister("sample")
+    return [key for (key,) in rows]
 
 
 def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
@@ -151,7 +175,7 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
         n.key::BIGINT AS element, n.value::VARCHAR AS text, json_extract_string(e.text, '/sentAt') AS default_sent_at,
         f.modified, getvariable('latest') AS latest
         FROM envelope e JOIN file f USING (file_id), json_each(e.text, '$.batch') n)"""
-    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event)}")
+    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [])}")
 
 
 def _reject(connection: duckdb.DuckDBPyConnection) -> None:

@@ -1,8 +1,8 @@
-"""`loader status`: what is loaded and what was refused, from the ledger and the files of the views; no event is read."""
+"""`loader status`: what is loaded and what was refused, from the ledger and the files of the views."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
-from loader.text import counts, many, number, plain, size, table
+from loader.text import counts, many, number, size, table
 
 DAYS, LOADS, NAMES, EVENT_TABLES = 7, 10, 20, 20  # how many of each are told
 
@@ -25,15 +25,16 @@ _NAMELESS = f"""
 """
 # The files of the last days, as the views name them: so the counts are those of the load that is seen.
 _FILES = f"""
-    WITH view_file AS (
-        SELECT view_name, unnest(regexp_extract_all(sql, '''(([^'']|'''')*/received_date=([^'']|'''')*)''', 1)) AS path
+    WITH view_text AS (
+        SELECT view_name, unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
         FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal
     ), dated AS (
-        SELECT view_name, replace(path, '''''', '''') AS path,
-            regexp_extract(path, '.*/received_date=([0-9-]+)', 1)::DATE AS day
-        FROM view_file
+        SELECT view_name, replace(text, chr(1), chr(39)) AS path,
+            regexp_extract(text, '.*/received_date=([0-9-]+)/', 1)::DATE AS day
+        FROM view_text WHERE contains(text, '/received_date=')
     )
-    SELECT view_name, path, day FROM dated WHERE day > (SELECT max(day) FROM dated) - {DAYS}
+    SELECT view_name, path, day FROM dated SEMI JOIN (SELECT DISTINCT day FROM dated ORDER BY day DESC LIMIT {DAYS})
+    USING (day)
 """
 _ROWS = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
 
@@ -41,15 +42,13 @@ _ROWS = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
 def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: bool = False) -> dict[str, Any]:
     """The state of a published warehouse as plain JSON values.
 
-    days: the last 7, up to the newest received_date. tables: their rows by day; of the event tables the 20 that hold
+    days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
     most, or `every` one; more_tables: how many that leaves out. rejects, discards: by reason, but for those loaded
     again since. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most frequent.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
-    loads = connection.execute(_LOADS)
-    names = [column[0] for column in loads.description or ()]
+    loads = connection.sql(_LOADS)
     files: list[tuple[str, str, date]] = connection.execute(_FILES).fetchall()
-    newest = max((day for _, _, day in files), default=None)
     chosen, more = _choose(files, every)
     there = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = $name", {"name": OTHER_EVENTS})
     nameless = connection.execute(_NAMELESS).fetchall() if there.fetchall() != [(0,)] else []
@@ -57,8 +56,8 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
         "warehouse": str(warehouse.absolute()),
         "load": load,
         "pending": [load_id for load_id, _ in store.manifests(warehouse) if load_id > load],
-        "loads": [dict(zip(names, map(_plain_value, row), strict=True)) for row in loads.fetchall()],
-        "days": [str(newest - timedelta(back)) for back in range(DAYS - 1, -1, -1)] if newest else [],
+        "loads": [dict(zip(loads.columns, map(_plain_value, row), strict=True)) for row in loads.fetchall()],
+        "days": sorted({str(day) for _, _, day in files}),
         "tables": _rows(connection, [file for file in files if file[0] in chosen]),
         "more_tables": more,
         "rejects": dict(connection.execute(_REASONS.format("rejects")).fetchall()),
@@ -116,7 +115,7 @@ def write(found: dict[str, Any]) -> str:
         else:
             parts.append(f"{what}: none\n")
     if names := found["events_without_table"]:
-        listed = [[plain(each["event"]), number(each["rows"])] for each in names]
+        listed = [[each["event"], number(each["rows"])] for each in names]
         parts.append(table(["event without a table (see other_events)", "rows"], listed, [1]))
     return "\n".join(parts)
 

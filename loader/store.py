@@ -22,7 +22,7 @@ from loader.errors import LoaderError, LockedError, UsageError
 from loader.schema import Column, folder_of
 
 FORMAT = 1  # of the warehouse folder
-MAX_COPIES = 8  # of one table and load; more dates than that are written by one partitioned COPY
+ROWS_A_COPY = 2000  # a date with more rows (on average) is written by a COPY of its own
 _UNUSABLE = "%[]=?*"  # in a warehouse's path: file lists and partition folders would be misread
 
 
@@ -119,18 +119,24 @@ def _holder(folder: Path) -> str:
 
 
 def write(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, folder: str, sql: str, load_id: int, *, dates: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    folder: str,
+    sql: str,
+    load_id: int,
+    expected: int = 0,
+    dates: Sequence[str] = (),
 ) -> Written:
     """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
 
-    dates: the values of `received_date` that the rows have; none for a table without partitions.
+    expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table without partitions.
     """
     root = warehouse / folder
     name = f"{load_id}-{uuid.uuid4().hex[:12]}"
     rows: list[Any] = []
-    if len(dates) > MAX_COPIES:
+    if len(dates) > 1 and expected < len(dates) * ROWS_A_COPY:
         rows += _copy(connection, sql, root, f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{name}-{{i}}'")
-    elif dates:  # several times as fast as PARTITION_BY, for a few
+    elif dates:  # where there are many rows this is several times as fast as PARTITION_BY
         for date in dates:
             of_date = f"SELECT * EXCLUDE ({PARTITION}) FROM ({sql}) WHERE {PARTITION} = DATE {literal(date)}"
             rows += _copy(connection, of_date, root / f"{PARTITION}={date}" / f"{name}.parquet")
