@@ -1,15 +1,18 @@
 """The books balance, or nothing is committed: nothing read is lost, nothing planned is left unwritten (section 8)."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from loader.errors import LoaderError
+
+Key = TypeVar("Key")
 
 
 class BooksError(LoaderError):
     """A number does not add up: a bug of the loader. Nothing was committed."""
 
 
-def balance(what: str, expected: Mapping[object, int], found: Mapping[object, int]) -> None:
+def balance(what: str, expected: Mapping[Key, int], found: Mapping[Key, int]) -> None:
     """Raises BooksError unless both hold the same numbers; a key that is missing counts as 0."""
     wrong = [
         f"{key}: {expected.get(key, 0)} expected, {found.get(key, 0)} found"

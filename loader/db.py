@@ -16,7 +16,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def connect(memory: int | None = None, threads: int | None = None, spill: Path | None = None) -> duckdb.DuckDBPyConnection:
+def connect(
+    memory: int | None = None, threads: int | None = None, spill: Path | None = None
+) -> duckdb.DuckDBPyConnection:
     """An in-memory engine in UTC with the macros of `values.sql`.
 
     memory: bytes it may use; None is the engine's default. spill: the folder for what does not fit; None: no spilling.

@@ -8,8 +8,8 @@ import pyarrow as pa
 from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
-from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, Leaf, TablePlan
 from loader.paths import split_path
+from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, Leaf, TablePlan
 from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 
 _COLUMNS = """table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value VARCHAR, reason VARCHAR,
@@ -63,9 +63,7 @@ def of_events(connection: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def of_table(
-    connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequence[str]
-) -> None:
+def of_table(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequence[str]) -> None:
     """The values of a table's events that have no cell. short: columns with fewer cells than values."""
     target = plan.target
     values = Values(
@@ -145,12 +143,11 @@ def _unlike_rule(text: str, kind: str, column: object) -> str:
     return f"{text} IS DISTINCT FROM {quote(name)}::VARCHAR"
 
 
-
-
 def mismatches(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
     """By column, how many values of a table did not fit."""
     rows = connection.execute(
-        "SELECT column_name, count(*) FROM discard WHERE table_name = ? AND reason = 'type_mismatch' GROUP BY ALL", [table]
+        "SELECT column_name, count(*) FROM discard WHERE table_name = ? AND reason = 'type_mismatch' GROUP BY ALL",
+        [table],
     )
     return dict(rows.fetchall())
 
@@ -171,7 +168,7 @@ def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence
     connection.register("repeated_name", pa.Table.from_pylist(names, schema))
     connection.execute(f"""
         INSERT INTO discard
-        SELECT {_TABLE.replace('call', 'i.call', 1)}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
+        SELECT {_TABLE.replace("call", "i.call", 1)}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
         FROM repeated r JOIN named_item i USING (pos)
         JOIN repeated_name n ON n.call = i.call AND n.json = r.json AND n.fullkey = r.fullkey
         WHERE r.value <> r.first_value AND r.value NOT IN ({_BLANK})

@@ -114,7 +114,8 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
             leaves = by_column.get(column.name, [])
             types = [(leaf, cell_type(plan, column, leaf)) for leaf in leaves if leaf.common]
             cells = [
-                _staged(leaf, type_) if leaf.part.json == "context" else values.cell(leaf, type_) for leaf, type_ in types
+                _staged(leaf, type_) if leaf.part.json == "context" else values.cell(leaf, type_)
+                for leaf, type_ in types
             ]
             common.append(f"{_first_of(cells)} AS {name}" if cells else f"NULL::{column.sql_type} AS {name}")
             if leaves:
@@ -137,7 +138,11 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
 def other_events_sql(uuid_ts: str) -> str:
     """SELECT of the rows of `other_events`: tracks without a table of their own, properties as JSON text."""
     names = ", ".join(
-        f"{uuid_ts} AS uuid_ts" if c.name == "uuid_ts" else "nullif(props, '{}')::VARCHAR AS properties" if c.name == "properties" else quote(c.name)
+        f"{uuid_ts} AS uuid_ts"
+        if c.name == "uuid_ts"
+        else "nullif(props, '{}')::VARCHAR AS properties"
+        if c.name == "properties"
+        else quote(c.name)
         for c in OTHER_EVENTS_COLUMNS
     )
     return f"SELECT {names} FROM flat WHERE event_table = {NO_TABLE}"

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from loader.db import literal
 from loader.paths import pointer
-from loader.records import NO_TABLE, Column, Leaf, TablePlan, Target
+from loader.records import NO_TABLE, Leaf, TablePlan, Target
+from loader.schema import Column
 
 JSON_PARTS = ("context", "props", "user_props")
 
@@ -115,7 +116,7 @@ class Values:
 
     def cell(self, leaf: Leaf, type_: str) -> str:
         """The leaf's value in a column of the type (or of what `cell_type` says); NULL where it does not fit."""
-        if leaf.plain and (simple := _PLAIN.get((leaf.kind, type_))):
+        if leaf.plain and leaf.kind and (simple := _PLAIN.get((leaf.kind, type_))):
             return simple.format(self.text(leaf))
         return f"cell_{type_.lower()}({self.text(leaf)}, {self.kind(leaf)})"
 

@@ -107,7 +107,12 @@ def read(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> State:
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The schema for rows of a table of the ledger that are made in Python."""
-    types = {"BIGINT": pa.int64(), "VARCHAR": pa.string(), "JSON": pa.string(), "TIMESTAMPTZ": pa.timestamp("us", "UTC")}
+    types = {
+        "BIGINT": pa.int64(),
+        "VARCHAR": pa.string(),
+        "JSON": pa.string(),
+        "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
+    }
     return pa.schema([(column.name, types[column.type]) for column in columns])
 
 

@@ -1,27 +1,23 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import duckdb
-import pyarrow as pa
-
-from loader import books, dedup, delta, discards, flatten, ledger, measure, odd, plan, read, shape, split, store
+from loader import books, dedup, delta, discards, entry, flatten, ledger, measure, odd, plan, read, shape, split, store
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
-from loader.db import connect, literal
+from loader.db import connect
 from loader.delta import Commit
 from loader.errors import UsageError
+from loader.job import FileCounts, Job, Planned, Stage
 from loader.leaf_sql import classes_of
-from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, TablePlan, Tally, Target
+from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
 from loader.report import Report, add
 from loader.schema import Column
 from loader.settings import RULES, Settings
-
-Stage = Callable[[str], None]
 
 
 def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage) -> None:
@@ -37,31 +33,11 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
         if settings.dry_run:
             return
         commits = write(job, plans, report)
-        commits += write_ledger(job, plans, reads, counts, report)
+        commits += entry.write(job, plans, reads, counts, report)
         stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)
         store.commit(settings.warehouse, job.load_id, commits)
         report.loads.append(job.load_id)
-
-
-@dataclass(slots=True)
-class Job:
-    """What every step of a load needs: the engine with the staged events, and what is known."""
-
-    sql: duckdb.DuckDBPyConnection
-    settings: Settings
-    known: ledger.State
-    started: datetime
-    rules: str  # JSON, as the ledger keeps it
-    stage: Stage
-
-    @property
-    def load_id(self) -> int:
-        return self.known.last_load + 1
-
-    @property
-    def uuid_ts(self) -> str:
-        return f"TIMESTAMPTZ {literal(self.started.isoformat())}"
 
 
 def _rules(settings: Settings, in_force: Mapping[str, Any] | None) -> str:
@@ -76,17 +52,6 @@ def _rules(settings: Settings, in_force: Mapping[str, Any] | None) -> str:
             "the names and types that they have."
         )
     return json.dumps(rules)
-
-
-@dataclass(frozen=True, slots=True)
-class FileCounts:
-    """What one file held."""
-
-    lines: int
-    blank: int
-    items: int
-    rejected: int
-    duplicates: int
 
 
 def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileCounts]:
@@ -112,9 +77,7 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
     counts = {}
     for file_id, each in good.items():
         there = found.get(file_id, split.Count(0, 0, 0, 0))
-        counts[file_id] = FileCounts(
-            each.lines, there.blank, there.items, there.rejected, duplicates.get(file_id, 0)
-        )
+        counts[file_id] = FileCounts(each.lines, there.blank, there.items, there.rejected, duplicates.get(file_id, 0))
     return counts
 
 
@@ -141,19 +104,6 @@ def _known_ids(job: Job) -> dict[str, list[str]]:
     return known
 
 
-@dataclass(slots=True)
-class Planned:
-    """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
-    number of values that are to be cells or discards. firsts: by column, the position of the first value."""
-
-    plan: TablePlan
-    rows: int
-    dates: list[str]
-    values: dict[str, int]
-    firsts: dict[str, int]
-    has_odd: bool
-
-
 def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     """Which tables and columns there will be: what is there, exactly, and then what fits it."""
     event_tables = _name_events(job, report)
@@ -178,7 +128,9 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     with_odd = flatten.with_odd(job.sql)
     planned = []
     for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
-        planned.append(_decide(job, target, measures, *there[target.table], (target.call, target.event_table) in with_odd))
+        planned.append(
+            _decide(job, target, measures, *there[target.table], (target.call, target.event_table) in with_odd)
+        )
     done = {each.plan.target.table for each in planned}
     planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
     flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
@@ -286,114 +238,3 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
     books.balance(f"rows of {OTHER_EVENTS}", {OTHER_EVENTS: rows}, {OTHER_EVENTS: result.rows})
     add(report.rows, {OTHER_EVENTS: rows})
     return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]
-
-
-def write_ledger(
-    job: Job,
-    planned: Sequence[Planned],
-    reads: Sequence[FileRead],
-    counts: Mapping[int, FileCounts],
-    report: Report,
-) -> list[Commit]:
-    """Writes what the load did into the ledger's tables, `loads` last."""
-    job.stage("ledger")
-    loaded = dict(job.sql.execute("SELECT loader_file_id, count(*) FROM flat GROUP BY ALL").fetchall())
-    books.balance(
-        "items of a file",
-        {file_id: count.items for file_id, count in counts.items()},
-        {file_id: loaded.get(file_id, 0) + c.duplicates + c.rejected for file_id, c in counts.items()},
-    )
-    rejects = dict(job.sql.execute("SELECT reason, count(*) FROM reject GROUP BY ALL").fetchall())
-    lost = dict(job.sql.execute("SELECT reason, count(*) FROM discard GROUP BY ALL").fetchall())
-    changes = schema_changes(job, planned)
-    rows = {
-        "files": ledger.file_rows(job.sql, job.load_id, [each for each in reads if each.file_id in counts], counts, loaded),
-        "schema_changes": changes,
-        "loads": [
-            {
-                "load_id": job.load_id,
-                "started_at": job.started,
-                "finished_at": datetime.now(UTC),
-                "files": len(counts),
-                "bytes": sum(each.bytes for each in reads if each.file_id in counts),
-                "items": sum(count.items for count in counts.values()),
-                "loaded": sum(loaded.values()),
-                "duplicates": sum(count.duplicates for count in counts.values()),
-                "rejected": sum(rejects.values()),
-                "discarded": sum(lost.values()),
-                "settings": job.rules,
-            }
-        ],
-    }
-    _add_to_report(report, counts, rejects, lost, changes, sum(loaded.values()))
-    queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
-    commits = []
-    for table, columns in ledger.TABLES.items():
-        if table in rows:
-            job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
-        sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
-        files = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id).files
-        if files or not job.known.last_load or table == "loads":
-            commits.append(Commit(ledger.folder(table), table, columns, (), files))
-    return commits
-
-
-def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
-    rows: list[dict[str, Any]] = []
-    creations = {
-        each.plan.target.table: flatten.first_row(job.sql, each.plan.target) for each in planned if each.plan.created
-    }
-    positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
-    places = split.places(job.sql, sorted(first for first in positions if first is not None))
-
-    def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
-        file_id, line, element = places.get(first, (None, None, None)) if first is not None else (None, None, None)
-        rows.append(
-            {
-                "load_id": job.load_id,
-                "table_name": table,
-                "column_name": column.name if column else None,
-                "change": kind,
-                "old_type": None,
-                "new_type": column.type if column else None,
-                "loader_file_id": file_id,
-                "loader_line": line,
-                "loader_element": element,
-            }
-        )
-
-    for each in planned:
-        table = each.plan.target.table
-        if each.plan.created:
-            change(table, None, "created", creations[table])
-        for column in each.plan.added:
-            change(table, column, "added", each.firsts.get(column.name))
-    if OTHER_EVENTS not in job.known.tables:
-        target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
-        first = flatten.first_row(job.sql, target)
-        if first is not None:
-            places |= split.places(job.sql, [first])
-            change(OTHER_EVENTS, None, "created", first)
-            for column in flatten.OTHER_EVENTS_COLUMNS:
-                change(OTHER_EVENTS, column, "added", None)
-    return rows
-
-
-def _add_to_report(
-    report: Report,
-    counts: Mapping[int, FileCounts],
-    rejects: dict[str, int],
-    lost: dict[str, int],
-    changes: Sequence[Mapping[str, Any]],
-    loaded: int,
-) -> None:
-    report.files += len(counts)
-    report.lines += sum(count.lines for count in counts.values())
-    report.items += sum(count.items for count in counts.values())
-    report.loaded += loaded
-    report.duplicates += sum(count.duplicates for count in counts.values())
-    add(report.rejects, rejects)
-    add(report.discards, lost)
-    report.new_tables += [row["table_name"] for row in changes if row["change"] == "created"]
-    report.new_columns += sum(row["change"] == "added" for row in changes)

@@ -7,9 +7,9 @@ import duckdb
 import pyarrow as pa
 
 from loader.db import literal
+from loader.leaf_sql import JSON_PARTS
 from loader.paths import OBJECT_PATH
 from loader.records import COLUMN, Measure, Target
-from loader.leaf_sql import JSON_PARTS
 
 _CALL_TABLE = -2  # in place of an event table's number
 
@@ -20,7 +20,9 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
     rows: list[tuple[str, int, int, str | None]] = []  # call, event table, path, column; None: the path is rare
     for target in targets:
         columns = [leaf.column for leaf in target.leaves if leaf.fate == COLUMN]
-        shared = {column for column in columns if columns.count(column) > 1} if len(set(columns)) < len(columns) else set()
+        shared = (
+            {column for column in columns if columns.count(column) > 1} if len(set(columns)) < len(columns) else set()
+        )
         number = _CALL_TABLE if target.event_table is None else target.event_table
         for leaf in target.leaves:
             if not leaf.common:

@@ -11,7 +11,6 @@ from loader.records import COLUMN, RULE_COLUMN, TOO_MANY, UNNAMEABLE, Leaf, Meas
 from loader.schema import Column
 from loader.settings import Settings
 
-
 # Paths that are read for every event of a table. The rest, the rarest ones, are read only where they are.
 MAX_COMMON_PATHS = 400
 
@@ -107,7 +106,9 @@ def _one_kind(kinds: set[str]) -> str | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
-def decide(target: Target, known: tuple[Column, ...] | None, measures: Mapping[str, Measure], settings: Settings) -> TablePlan:
+def decide(
+    target: Target, known: tuple[Column, ...] | None, measures: Mapping[str, Measure], settings: Settings
+) -> TablePlan:
     """The plan of a table. known: its columns so far, None if there is no table. measures: by column, winners only.
 
     New columns come in order of name, as many as `max_columns` leaves room for; leaves of the others become discards.
@@ -121,11 +122,12 @@ def decide(target: Target, known: tuple[Column, ...] | None, measures: Mapping[s
     kept = {leaf.column for leaf in target.leaves if leaf.kept and leaf.fate == COLUMN}
     fresh = sorted(name for name, measure in measures.items() if name not in have and any(measure.classes.values()))
     room = max(settings.max_columns - len(columns), 0)
-    added = tuple(
-        Column(name, "JSON" if name in kept else narrowest(measures[name].classes)) for name in fresh[:room]
-    )
+    added = tuple(Column(name, "JSON" if name in kept else narrowest(measures[name].classes)) for name in fresh[:room])
     dropped = set(fresh[room:])
-    leaves = tuple(replace(leaf, fate=TOO_MANY) if leaf.column in dropped and leaf.fate == COLUMN else leaf for leaf in target.leaves)
+    leaves = tuple(
+        replace(leaf, fate=TOO_MANY) if leaf.column in dropped and leaf.fate == COLUMN else leaf
+        for leaf in target.leaves
+    )
     return TablePlan(
         target=replace(target, leaves=leaves),
         columns=(*columns, *added),

@@ -57,7 +57,11 @@ def publish(
 
 
 def up_to(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, load_id: int, tables: Sequence[str], changed: Collection[str]
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    load_id: int,
+    tables: Sequence[str],
+    changed: Collection[str],
 ) -> None:
     """Publishes a load, if it is not published yet: `users` and the tables of the ledger, and of `tables` those in
     `changed`; all of them where there is no usable file of before."""
@@ -65,8 +69,16 @@ def up_to(
     if shown == (load_id, str(warehouse)):
         return
     afresh = shown is None or shown[1] != str(warehouse)
-    folders = {table: f"tables/{folder_of(table)}" for table in (*tables, "users") if (warehouse / f"tables/{folder_of(table)}").exists()}
-    views = [View("main", table, folder) for table, folder in folders.items() if afresh or table in changed or table == "users"]
+    folders = {
+        table: f"tables/{folder_of(table)}"
+        for table in (*tables, "users")
+        if (warehouse / f"tables/{folder_of(table)}").exists()
+    }
+    views = [
+        View("main", table, folder)
+        for table, folder in folders.items()
+        if afresh or table in changed or table == "users"
+    ]
     views += [View("loader", table, f"loader/{table}") for table in LEDGER]
     publish(connection, warehouse, views, load_id=load_id, afresh=afresh)
 
@@ -77,7 +89,11 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
         nothing = ", ".join(f"NULL::{column.sql_type} AS {quote(column.name)}" for column in columns)
         return f"SELECT {nothing} WHERE false"
     names = ", ".join(f"{quote(column.name)}::{column.sql_type} AS {quote(column.name)}" for column in columns)
-    hive = f"hive_partitioning = true, hive_types = {{{literal(PARTITION)}: DATE}}" if partitioned else "hive_partitioning = false"
+    hive = (
+        f"hive_partitioning = true, hive_types = {{{literal(PARTITION)}: DATE}}"
+        if partitioned
+        else "hive_partitioning = false"
+    )
     listed = ", ".join(literal(file) for file in files)
     return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true, {hive})"
 

@@ -13,7 +13,13 @@ STDIN = "-"
 # A line as read: its number in its file and among all lines of the load, its text with its line end, and the reason for
 # which it can be no event (invalid_utf8, line_too_long), if there is one.
 LINES = pa.schema(
-    [("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()), ("text", pa.string()), ("fault", pa.string())]
+    [
+        ("file_id", pa.int32()),
+        ("ordinal", pa.int64()),
+        ("line", pa.int64()),
+        ("text", pa.string()),
+        ("fault", pa.string()),
+    ]
 )
 NO_TABLE = -1  # event_table of a track whose name gives no table
 

@@ -15,8 +15,6 @@ from loader.paths import OBJECT_PATH, split_path
 from loader.records import EventName, Usage
 
 
-
-
 def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
     """The names of the tracks in order of first appearance."""
     rows = connection.execute("""
@@ -110,7 +108,9 @@ def merged(usages: Iterable[Usage]) -> list[Usage]:
     for usage in usages:
         known = found.get(usage.path)
         if known:
-            kinds = {kind: known.kinds.get(kind, 0) + usage.kinds.get(kind, 0) for kind in {**known.kinds, **usage.kinds}}
+            kinds = {
+                kind: known.kinds.get(kind, 0) + usage.kinds.get(kind, 0) for kind in {**known.kinds, **usage.kinds}
+            }
             usage = Usage(usage.path, usage.json, usage.keys, kinds, min(usage.first, known.first))
         found[usage.path] = usage
     return list(found.values())

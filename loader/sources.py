@@ -30,7 +30,9 @@ def find(sources: Sequence[str], source_name: str | None, started: datetime) -> 
             regular = stat.S_ISREG(path.stat().st_mode)
             (paths if regular else streams).add(str(path.absolute()))
     found = [_describe(Path(path), source_name) for path in sorted(paths, key=os.fsencode)]
-    return found + [SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda u: (u == STDIN, u))]
+    return found + [
+        SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda u: (u == STDIN, u))
+    ]
 
 
 def _expand(given: str) -> list[Path]:

@@ -47,9 +47,13 @@ FIELDS_OF = {
 # Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
 ELEMENT_BITS = 20
 
-_TOP = "{" + ",".join(
-    f'"{field}":"{"JSON" if field in OBJECTS else "VARCHAR"}"' for field in ("type", *SCALARS, *DATETIMES, *OBJECTS)
-) + "}"
+_TOP = (
+    "{"
+    + ",".join(
+        f'"{field}":"{"JSON" if field in OBJECTS else "VARCHAR"}"' for field in ("type", *SCALARS, *DATETIMES, *OBJECTS)
+    )
+    + "}"
+)
 
 
 def _calls(names: Sequence[str]) -> str:
@@ -245,4 +249,4 @@ def places(connection: duckdb.DuckDBPyConnection, positions: Sequence[int]) -> d
         "SELECT pos, file_id, line, min(element) FROM item JOIN (SELECT unnest($at) AS pos) USING (pos) GROUP BY ALL",
         {"at": list(positions)},
     ).fetchall()
-    return {pos: tuple(place) for pos, *place in rows}  # type: ignore[misc]
+    return {pos: tuple(place) for pos, *place in rows}

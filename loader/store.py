@@ -66,7 +66,9 @@ def open_warehouse(warehouse: Path) -> None:
             _check_format(warehouse, marker)
             return
         if warehouse.exists() and any(entry.name not in ("loader", "lock") for entry in warehouse.iterdir()):
-            raise LoaderError(f"{warehouse}: this folder holds other files and is no warehouse. Give an empty or new one.")
+            raise LoaderError(
+                f"{warehouse}: this folder holds other files and is no warehouse. Give an empty or new one."
+            )
         (warehouse / "loader" / "manifests").mkdir(parents=True, exist_ok=True)
         (warehouse / "tables").mkdir(exist_ok=True)
         _write_certain(marker, f"{FORMAT}\n")
@@ -99,7 +101,9 @@ def locked(warehouse: Path) -> Iterator[None]:
         lock = FileLock(folder / "lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise LockedError(f"{warehouse}: another run is at work: {_holder(folder)}. Try again when it is done.") from None
+        raise LockedError(
+            f"{warehouse}: another run is at work: {_holder(folder)}. Try again when it is done."
+        ) from None
     except OSError as error:
         raise LoaderError(f"{folder}: cannot write here: {error.strerror}.") from error
     try:
@@ -135,7 +139,9 @@ def write(
     name = f"{load_id}-{uuid.uuid4().hex[:12]}"
     rows: list[Any] = []
     if len(dates) > 1 and expected < len(dates) * ROWS_A_COPY:
-        rows += _copy(connection, sql, root, f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{name}-{{i}}'")
+        rows += _copy(
+            connection, sql, root, f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{name}-{{i}}'"
+        )
     elif dates:  # where there are many rows this is several times as fast as PARTITION_BY
         for date in dates:
             of_date = f"SELECT * EXCLUDE ({PARTITION}) FROM ({sql}) WHERE {PARTITION} = DATE {literal(date)}"

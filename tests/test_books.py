@@ -5,7 +5,7 @@ A test puts a fault into a load by patching one step of it. The check under test
 
 import inspect
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ EVENTS: list[Any] = [
             "messageId": f"a{at}",
             "userId": f"u{at}",
             "receivedAt": f"2024-05-0{at}",
-            "properties": {"n": at, "s": str(at), "new": at},
+            "properties": {"n": at, "s": str(at), "extra": at},
             "context": {"app": str(at)},
         }
         for at in (1, 2, 3)
@@ -79,127 +79,94 @@ def reading(change: Callable[[pa.RecordBatch], list[pa.RecordBatch]]) -> Patch:
     """A fault in the lines that the reader gives out."""
     real = read.lines
 
-    def lines(*args: Any, **kwargs: Any) -> pa.RecordBatchReader:
-        batches = (changed for batch in real(*args, **kwargs) for changed in change(batch))
-        return pa.RecordBatchReader.from_batches(read.SCHEMA, batches)
+    def lines(*args: Any, **kwargs: Any) -> Iterator[pa.RecordBatch]:
+        return (changed for batch in real(*args, **kwargs) for changed in change(batch))
 
     return read, "lines", lines
 
 
-def without(column: str, type_: str, condition: str) -> str:
-    return f"SELECT * REPLACE (CASE WHEN {condition} THEN NULL::{type_} ELSE {column} END AS {column}) FROM rows"
+def without(column: str, condition: str) -> str:
+    """A change for `writing`: the cells of a column are empty where the condition holds."""
+    return f"SELECT * REPLACE (CASE WHEN NOT ({condition}) THEN {column} END AS {column}) FROM rows"
 
 
-NOT_COUNTED = pytest.mark.xfail(reason="no check looks at this yet")
-
-FAULTS = [
+# name -> (the fault, what is said of it)
+FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     # lines = blank + lines read
-    pytest.param(
-        lambda: reading(lambda batch: [batch.slice(1)]), "lines of a file: 2: 10 expected, 9 found", id="a line is lost"
-    ),
-    pytest.param(
-        lambda: reading(lambda batch: [batch, batch]), "lines of a file: 2: 10 expected", id="lines come twice"
-    ),
-    pytest.param(
+    "a line is lost": (lambda: reading(lambda batch: [batch.slice(1)]), "lines of a file: 2: 10 expected, 9 found"),
+    "lines come twice": (lambda: reading(lambda batch: [batch, batch]), "lines of a file: 2: 10 expected"),
+    "a reject is lost": (
         lambda: around(split, "split", "DELETE FROM reject WHERE element IS NULL"),
-        "lines of a file: 2",
-        id="a reject is lost",
+        "lines of a file: 2: 10 expected, 9 found",
     ),
     # items = loaded + duplicates + rejected
-    pytest.param(
+    "an event is lost as if it were a duplicate": (
         lambda: around(dedup, "drop_duplicates", "DELETE FROM item WHERE id = 'a2'"),
-        "items of a file: 2",
-        id="an event is lost as if it were a duplicate",
+        "items of a file: 2: 11 expected, 10 found",
     ),
-    pytest.param(
+    "an event is lost before the scan": (
         lambda: around(shape, "scan", "DELETE FROM item WHERE id = 'a2'", first=True),
         "items of a file: 2: 11 expected, 10 found",
-        id="an event is lost before the scan",
     ),
     # rows written = rows planned
-    pytest.param(
+    "an event is lost after the scan": (
         lambda: around(flatten, "stage", "DELETE FROM flat WHERE id = 'i1'"),
         "rows of identifies: identifies: 1 expected, 0 found",
-        id="an event is lost after the scan",
     ),
-    pytest.param(
-        lambda: writing("tracks", "SELECT * FROM rows WHERE id <> 'a2'"),
-        "rows of tracks: tracks: 5 expected, 4 found",
-        id="a row of a call table is lost",
-    ),
-    pytest.param(
-        lambda: writing("a", "SELECT * FROM rows WHERE id <> 'a2'"),
-        "rows of a: a: 4 expected, 3 found",
-        id="a row of an event table is lost",
-    ),
-    pytest.param(
-        lambda: writing("other_events", "SELECT * FROM rows WHERE false"),
-        "rows of other_events: other_events: 1 expected, 0 found",
-        id="a row of other_events is lost",
-    ),
-    pytest.param(
-        lambda: writing("a", "FROM rows UNION ALL FROM rows WHERE id = 'a2'"),
-        "rows of a: a: 4 expected, 5 found",
-        id="a row comes twice",
-    ),
-    pytest.param(
+    "an odd event is lost": (
         lambda: around(odd, "read", "DELETE FROM odd_row"),
         "rows of resets: resets: 2 expected, 1 found",
-        id="an odd event is lost",
+    ),
+    "a row of a call table is lost": (
+        lambda: writing("tracks", "FROM rows WHERE id <> 'a2'"),
+        "rows of tracks: tracks: 5 expected, 4 found",
+    ),
+    "a row of an event table is lost": (
+        lambda: writing("a", "FROM rows WHERE id <> 'a2'"),
+        "rows of a: a: 4 expected, 3 found",
+    ),
+    "a row of other_events is lost": (
+        lambda: writing("other_events", "FROM rows WHERE false"),
+        "rows of other_events: other_events: 1 expected, 0 found",
+    ),
+    "a row comes twice": (
+        lambda: writing("a", "FROM rows UNION ALL FROM rows WHERE id = 'a2'"),
+        "rows of a: a: 4 expected, 5 found",
     ),
     # cells written = values counted less discards
-    pytest.param(
-        lambda: writing("a", without("n", "BIGINT", "id = 'a2'")),
-        "cells of a: n: 4 expected, 3 found",
-        id="a cell is lost",
+    "a cell is lost": (lambda: writing("a", without("n", "id = 'a2'")), "cells of a: n: 4 expected, 3 found"),
+    "a cell of a new column is lost": (
+        lambda: writing("a", without("extra", "id = 'a2'")),
+        "cells of a: extra: 3 expected, 2 found",
     ),
-    pytest.param(
-        lambda: writing("a", without("new", "BIGINT", "id = 'a2'")),
-        "cells of a: _new: 3 expected, 2 found",
-        id="a cell of a new column is lost",
-    ),
-    pytest.param(
-        lambda: writing("tracks", without("context_app", "VARCHAR", "id = 'a2'")),
+    "a cell of the context is lost": (
+        lambda: writing("tracks", without("context_app", "id = 'a2'")),
         "cells of tracks: context_app: 3 expected, 2 found",
-        id="a cell of the context is lost",
     ),
-    pytest.param(
+    "a discard is lost": (
         lambda: around(discards, "of_table", "DELETE FROM discard WHERE reason = 'type_mismatch'"),
         "cells of a: n: 4 expected, 3 found",
-        id="a discard is lost",
     ),
-    pytest.param(
-        lambda: writing("identifies", without("user_id", "VARCHAR", "true")),
-        "cells of identifies",
-        id="a cell of a rule column is lost",
-        marks=NOT_COUNTED,
+    "a cell of a rule column is lost": (
+        lambda: writing("identifies", without("user_id", "true")),
+        "cells of identifies: user_id: 1 expected, 0 found",
     ),
-    pytest.param(
-        lambda: writing("other_events", without("properties", "VARCHAR", "true")),
-        "cells of other_events",
-        id="the properties in other_events are lost",
-        marks=NOT_COUNTED,
+    "the properties in other_events are lost": (
+        lambda: writing("other_events", without("properties", "true")),
+        "cells of other_events: properties: 1 expected, 0 found",
     ),
-    pytest.param(
-        lambda: around(odd, "read", "DELETE FROM odd_cell"),
-        "of resets",
-        id="the cells of an odd event are lost",
-        marks=NOT_COUNTED,
-    ),
-    # what is no row of a table
-    pytest.param(
-        lambda: writing("rejects", "FROM rows WHERE false"),
-        "rejects",
-        id="the rows of the rejects are lost",
-        marks=NOT_COUNTED,
-    ),
-    pytest.param(
-        lambda: writing("discards", "FROM rows WHERE false"),
-        "discards",
-        id="the rows of the discards are lost",
-        marks=NOT_COUNTED,
-    ),
-]
+    "the cells of an odd event are lost": (lambda: around(odd, "read", "DELETE FROM odd_cell"), ".* of resets"),
+    # rejects and discards are rows, too
+    "the rows of the rejects are lost": (lambda: writing("rejects", "FROM rows WHERE false"), ".*rejects"),
+    "the rows of the discards are lost": (lambda: writing("discards", "FROM rows WHERE false"), ".*discards"),
+}
+NOT_COUNTED = {
+    "a cell of a rule column is lost",
+    "the properties in other_events are lost",
+    "the cells of an odd event are lost",
+    "the rows of the rejects are lost",
+    "the rows of the discards are lost",
+}
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +179,9 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(loaded: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
+    """A copy of it, published where it is now."""
     shutil.copytree(loaded / "warehouse", tmp_path / "warehouse")
+    warehouses.load(tmp_path, {})
     return tmp_path
 
 
@@ -229,10 +197,15 @@ def load(folder: Path) -> loader.Report:
     return warehouses.load(folder, {"2.jsonl": warehouses.lines(*EVENTS)})
 
 
-@pytest.mark.parametrize(("fault", "message"), FAULTS)
-def test_a_fault_stops_the_load(
-    fault: Callable[[], Patch], message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xfail(reason="no check looks at this yet") if name in NOT_COUNTED else ())
+        for name in FAULTS
+    ],
+)
+def test_a_fault_stops_the_load(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault, message = FAULTS[name]
     before = state(folder)
     assert len(before[0]) == 14
     monkeypatch.setattr(*fault())
@@ -243,9 +216,10 @@ def test_a_fault_stops_the_load(
 
 def test_the_next_run_loads_all(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     for fault in (writing("a", "FROM rows WHERE id <> 'a2'"), around(dedup, "drop_duplicates", "DELETE FROM item")):
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(books.BooksError):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(*fault)
-            load(folder)
+            with pytest.raises(books.BooksError):
+                load(folder)
     report = load(folder)
     assert (report.loads, report.known_files) == ([2], 0)
     assert (report.lines, report.items, report.loaded, report.duplicates, report.rejected) == (10, 11, 8, 1, 2)

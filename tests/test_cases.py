@@ -1,9 +1,9 @@
 """The golden cases in `cases/`: a few events and all that comes of them, each loaded three times over.
 
 A case says in `#` lines which rule it shows, then has its settings as JSON, its files, and after `--- expect` the
-warehouse. `--- load TIME` begins a load and its first file, `--- file TIME` a further file of the same load; the time is
-when the file was last modified. In what is expected, `== table: column TYPE, …` names the columns beyond the rule columns,
-and a row has its file, line and element in front, and then its filled cells but for `uuid_ts` and `received_date`.
+warehouse. `--- load TIME` begins a load and its first file, `--- file TIME` a further file of the same load; the time
+is when the file was last modified. In what is expected, `== table: column TYPE, …` names the columns beyond the rule
+columns, and a row has its file, line and element in front, then its filled cells but for `uuid_ts` and `received_date`.
 
 `LOADER_UPDATE_CASES=1 pytest tests/test_cases.py` writes what is found into the cases, to be read line by line.
 """
@@ -132,7 +132,7 @@ def rule_columns(table: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def found(folder: Path, settings: Mapping[str, Any], tables: Mapping[str, warehouses.Table]) -> str:
-    """The warehouse as a case has it. Call tables without rows are left out; they have their rule columns and no more."""
+    """The warehouse as a case has it. Call tables without rows are left out: they have their rule columns, no more."""
     lines = []
     for name, table in sorted(tables.items(), key=lambda item: (item[0] not in warehouses.CALL_TABLES, item[0])):
         rules = rule_columns(name, settings)

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from tests import reference, strategies, warehouses
 
 MODIFIED = datetime(2024, 5, 10, 12, tzinfo=UTC)
-JSON_PATHS = ("track.properties.a", "track.properties.a.b", "identify.traits.a", "identify.context.traits.a", "page.properties.b", "track.context.a")  # fmt: skip
+JSON_PATHS = (
+    "track.properties.a",
+    "track.properties.a.b",
+    "identify.traits.a",
+    "identify.context.traits.a",
+    "page.properties.b",
+    "track.context.a",
+)
 
 rules = st.fixed_dictionaries(
     {},
@@ -84,7 +91,17 @@ def same(folder: Path, expected: reference.Warehouse) -> None:
         assert found[name].columns == table.columns, (name, dict(found[name].columns.items() ^ table.columns.items()))
         wrong = differences(key_rows(found[name].rows), key_rows(table.rows))
         assert wrong == [], (name, wrong)
-    names = ("table_name", "row_id", "column_name", "column_value", "reason", "received_at", "loader_file_id", "loader_line", "loader_element")
+    names = (
+        "table_name",
+        "row_id",
+        "column_name",
+        "column_value",
+        "reason",
+        "received_at",
+        "loader_file_id",
+        "loader_line",
+        "loader_element",
+    )
     discards = warehouses.query(folder, f"SELECT {', '.join(names)} FROM loader.discards")
     ours = Counter(str(tuple(map(warehouses.plain, row))) for row in discards)
     theirs = Counter(str(tuple(warehouses.plain(row[key]) for key in names)) for row in expected.discards)

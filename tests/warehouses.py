@@ -26,7 +26,9 @@ class Table:
 
 def lines(*events: Any) -> bytes:
     """NDJSON of these events; text and bytes are taken as they are."""
-    parts = [e if isinstance(e, bytes) else e.encode() if isinstance(e, str) else json.dumps(e).encode() for e in events]
+    parts = [
+        e if isinstance(e, bytes) else e.encode() if isinstance(e, str) else json.dumps(e).encode() for e in events
+    ]
     return b"".join(part + b"\n" for part in parts)
 
 
@@ -53,7 +55,9 @@ def tables(folder: Path) -> dict[str, Table]:
     with duckdb.connect(str(folder / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         json_columns = set(
-            connection.execute("SELECT table_name, column_name FROM loader.schema_changes WHERE new_type = 'JSON'").fetchall()
+            connection.execute(
+                "SELECT table_name, column_name FROM loader.schema_changes WHERE new_type = 'JSON'"
+            ).fetchall()
         )
         found = {}
         names = connection.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal")
@@ -61,11 +65,18 @@ def tables(folder: Path) -> dict[str, Table]:
             result = connection.execute(f'SELECT * FROM main."{name}"')
             columns = [(column[0], str(column[1])) for column in result.description]
             types = {
-                column: "JSON" if ("identifies" if name == "users" else name, column) in json_columns else {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(t, t)
+                column: "JSON"
+                if ("identifies" if name == "users" else name, column) in json_columns
+                else {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(t, t)
                 for column, t in columns
             }
             rows = [dict(zip(types, row, strict=True)) for row in result.fetchall()]
-            rows.sort(key=lambda row: [(row.get(key) is None, row.get(key)) for key in ("loader_file_id", "loader_line", "loader_element", "id")])
+            rows.sort(
+                key=lambda row: [
+                    (row.get(key) is None, row.get(key))
+                    for key in ("loader_file_id", "loader_line", "loader_element", "id")
+                ]
+            )
             found[name] = Table(types, rows)
         return found
 

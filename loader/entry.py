@@ -1,0 +1,128 @@
+"""The entry of a load in the ledger: its files, rejects, discards and schema changes, counted and balanced."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from loader import books, flatten, ledger, split, store
+from loader.calls import OTHER_EVENTS, TRACK
+from loader.delta import Commit
+from loader.job import FileCounts, Job, Planned
+from loader.records import NO_TABLE, FileRead, Target
+from loader.report import Report, add
+from loader.schema import Column
+
+
+def write(
+    job: Job,
+    planned: Sequence[Planned],
+    reads: Sequence[FileRead],
+    counts: Mapping[int, FileCounts],
+    report: Report,
+) -> list[Commit]:
+    """Writes what the load did into the ledger's tables, `loads` last."""
+    job.stage("ledger")
+    loaded = dict(job.sql.execute("SELECT loader_file_id, count(*) FROM flat GROUP BY ALL").fetchall())
+    books.balance(
+        "items of a file",
+        {file_id: count.items for file_id, count in counts.items()},
+        {file_id: loaded.get(file_id, 0) + c.duplicates + c.rejected for file_id, c in counts.items()},
+    )
+    rejects = dict(job.sql.execute("SELECT reason, count(*) FROM reject GROUP BY ALL").fetchall())
+    lost = dict(job.sql.execute("SELECT reason, count(*) FROM discard GROUP BY ALL").fetchall())
+    changes = schema_changes(job, planned)
+    rows = {
+        "files": ledger.file_rows(
+            job.sql, job.load_id, [each for each in reads if each.file_id in counts], counts, loaded
+        ),
+        "schema_changes": changes,
+        "loads": [
+            {
+                "load_id": job.load_id,
+                "started_at": job.started,
+                "finished_at": datetime.now(UTC),
+                "files": len(counts),
+                "bytes": sum(each.bytes for each in reads if each.file_id in counts),
+                "items": sum(count.items for count in counts.values()),
+                "loaded": sum(loaded.values()),
+                "duplicates": sum(count.duplicates for count in counts.values()),
+                "rejected": sum(rejects.values()),
+                "discarded": sum(lost.values()),
+                "settings": job.rules,
+            }
+        ],
+    }
+    _add_to_report(report, counts, rejects, lost, changes, sum(loaded.values()))
+    queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
+    commits = []
+    for table, columns in ledger.TABLES.items():
+        if table in rows:
+            job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
+        sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
+        files = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id).files
+        if files or not job.known.last_load or table == "loads":
+            commits.append(Commit(ledger.folder(table), table, columns, (), files))
+    return commits
+
+
+def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
+    """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
+    rows: list[dict[str, Any]] = []
+    creations = {
+        each.plan.target.table: flatten.first_row(job.sql, each.plan.target) for each in planned if each.plan.created
+    }
+    positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
+    places = split.places(job.sql, sorted(first for first in positions if first is not None))
+
+    def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
+        file_id, line, element = places.get(first, (None, None, None)) if first is not None else (None, None, None)
+        rows.append(
+            {
+                "load_id": job.load_id,
+                "table_name": table,
+                "column_name": column.name if column else None,
+                "change": kind,
+                "old_type": None,
+                "new_type": column.type if column else None,
+                "loader_file_id": file_id,
+                "loader_line": line,
+                "loader_element": element,
+            }
+        )
+
+    for each in planned:
+        table = each.plan.target.table
+        if each.plan.created:
+            change(table, None, "created", creations[table])
+        for column in each.plan.added:
+            change(table, column, "added", each.firsts.get(column.name))
+    if OTHER_EVENTS not in job.known.tables:
+        target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
+        first = flatten.first_row(job.sql, target)
+        if first is not None:
+            places |= split.places(job.sql, [first])
+            change(OTHER_EVENTS, None, "created", first)
+            for column in flatten.OTHER_EVENTS_COLUMNS:
+                change(OTHER_EVENTS, column, "added", None)
+    return rows
+
+
+def _add_to_report(
+    report: Report,
+    counts: Mapping[int, FileCounts],
+    rejects: dict[str, int],
+    lost: dict[str, int],
+    changes: Sequence[Mapping[str, Any]],
+    loaded: int,
+) -> None:
+    report.files += len(counts)
+    report.lines += sum(count.lines for count in counts.values())
+    report.items += sum(count.items for count in counts.values())
+    report.loaded += loaded
+    report.duplicates += sum(count.duplicates for count in counts.values())
+    add(report.rejects, rejects)
+    add(report.discards, lost)
+    report.new_tables += [row["table_name"] for row in changes if row["change"] == "created"]
+    report.new_columns += sum(row["change"] == "added" for row in changes)
