@@ -5,12 +5,15 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -46,16 +49,38 @@ class Commands(click.Group):
     """The commands. Whatever one of them raises ends as a message on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
-            raise
-        except BaseException as error:
-            if getattr(error, "errno", None) == errno.EPIPE:
-                raise  # `| head` has what it wanted: Click ends quietly
-            message, code = failure.explain(error, ctx.obj.get("folder", Path()))
-            _say(ctx, "error", message)
-            ctx.exit(code)
+        with _interruptions() as interruptions:
+            try:
+                return super().invoke(ctx)
+            except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
+                raise
+            except BaseException as error:
+                if getattr(error, "errno", None) == errno.EPIPE:
+                    raise  # `| head` has what it wanted: Click ends quietly
+                cause = KeyboardInterrupt() if interruptions else error
+                message, code = failure.explain(cause, ctx.obj.get("folder", Path()))
+                _say(ctx, "error", message)
+                ctx.exit(code)
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """Notes each Ctrl-C: what comes of it is not a KeyboardInterrupt where the engine was at work or being imported."""
+    seen: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        seen.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        yield seen  # nohup, or called by another program
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -242,19 +267,11 @@ def query(ctx: click.Context, sql: str, form: str | None, output: str | None) ->
         rows = queries.result(connection, sys.stdin.buffer.read().decode(errors="replace") if sql == "-" else sql)
         if rows is None:
             return
-        if path is None:
-            out = sys.stdout.buffer
-            remark = queries.write(rows, form, out, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
-            out.flush()
-            if remark:
-                _inform(ctx, remark)
-            return
-        with queries.whole_file(path) as beside:
-            if form == "parquet":
-                queries.write_parquet(rows, beside)
-            else:
-                with beside.open("wb") as file:
-                    queries.write(rows, form, file)
+        width = shutil.get_terminal_size().columns if path is None and sys.stdout.isatty() else None
+        if remark := queries.interruptible(
+            connection, lambda: queries.write(rows, form, path, sys.stdout.buffer, width)
+        ):
+            _inform(ctx, remark)
 
 
 def _form_of(path: Path | None) -> str:

@@ -42,12 +42,14 @@ def explain(error: BaseException, warehouse: Path) -> tuple[str, int]:
 
 def _explain_io(error: BaseException, warehouse: Path) -> str:
     number = error.errno if isinstance(error, OSError) else None
+    name = os.fsdecode(error.filename) if isinstance(error, OSError) and error.filename else ""
+    where = f"{plain(name)}: " if name else ""
     message = str(error)
     if number == errno.ENOSPC or os.strerror(errno.ENOSPC) in message:
-        there = next(path for path in (warehouse, *warehouse.absolute().parents) if path.exists())
+        path = Path(name or warehouse).absolute()
+        there = next(folder for folder in (path, *path.parents) if folder.is_dir())
         free = size(shutil.disk_usage(there).free)
         return f"disk full: {free} free at {there}. Make room and run this again; what was committed stays."
-    where = f"{plain(os.fsdecode(error.filename))}: " if isinstance(error, OSError) and error.filename else ""
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where}permission denied. Check who may read and write there."
     if isinstance(error, OSError) and error.strerror:

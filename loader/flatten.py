@@ -16,7 +16,7 @@ from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-SORT_TABLES = 64  # from this many event tables on, sorting by table saves more than it costs
+SORT_TABLES = 16  # from this many event tables on, sorting by table saves more than it costs
 
 
 def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool) -> None:
@@ -28,7 +28,7 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
             if leaf.common and leaf.fate == COLUMN and leaf.part.json == "context" and leaf.column in types:
                 type_ = cell_type(plan, types[leaf.column], leaf)
                 cells[_staged(leaf, type_)] = (leaf, type_)
-    values = Values([leaf for leaf, _ in cells.values()], "named_item")
+    values = Values((), "named_item", cells=cells.values())
     context = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
     many = sum(plan.target.event_table is not None for plan in plans) >= SORT_TABLES
     connection.execute(f"""
@@ -95,8 +95,13 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
     whether some of its events are odd."""
     target = plan.target
     rules = {column.name for column in rule_columns(target.call, target.event_table is not None, full_event=True)}
-    mine = [leaf for leaf in target.leaves if leaf.common and leaf.fate == COLUMN and leaf.part.json != "context"]
-    values = Values(mine, "flat", f"{rows_of(target)} AND NOT {odd_flag(target)}")
+    there = {column.name: column for column in plan.columns}
+    mine = [
+        (leaf, cell_type(plan, there[leaf.column], leaf))
+        for leaf in target.leaves
+        if leaf.common and leaf.fate == COLUMN and leaf.part.json != "context" and leaf.column in there
+    ]
+    values = Values((), "flat", f"{rows_of(target)} AND NOT {odd_flag(target)}", mine)
     by_column: dict[str, list[Leaf]] = {}
     for leaf in target.leaves:
         if leaf.fate == COLUMN:

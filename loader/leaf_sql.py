@@ -1,8 +1,10 @@
 """The SQL of a leaf: its text, its kind, what its value is, and the cell it makes. The words are in values.sql."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from json import dumps as to_json
+from typing import Any
 
-from loader.db import literal
+from loader.db import literal, quote
 from loader.paths import pointer
 from loader.records import NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
@@ -19,21 +21,19 @@ CLASSES = {
     "ARRAY": ("JSON",),
     None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
 }
-# Cells of plain values, by kind and type of the column: what the cell_ macros come to for these.
+# Plain values come from json_transform in their type. By kind and type of the column: that type, and the cell made of it.
 _PLAIN = {
-    ("VARCHAR", "VARCHAR"): "nullif({}, '')",
-    ("BIGINT", "BIGINT"): "CAST({} AS BIGINT)",
-    ("BIGINT", "DOUBLE"): "CAST({} AS DOUBLE)",
-    ("BIGINT", "double_new"): "CAST({} AS DOUBLE)",
-    ("BIGINT", "VARCHAR"): "{}",
-    ("DOUBLE", "DOUBLE"): "CAST({} AS DOUBLE)",
-    ("DOUBLE", "double_new"): "CAST({} AS DOUBLE)",
-    ("DOUBLE", "VARCHAR"): "{}",
-    ("NUMBER", "DOUBLE"): "CAST({} AS DOUBLE)",
-    ("NUMBER", "double_new"): "CAST({} AS DOUBLE)",
-    ("NUMBER", "VARCHAR"): "{}",
-    ("BOOLEAN", "BOOLEAN"): "{} = 'true'",
-    ("BOOLEAN", "VARCHAR"): "{}",
+    ("VARCHAR", "VARCHAR"): ("VARCHAR", "nullif({}, '')"),
+    ("BIGINT", "BIGINT"): ("BIGINT", "{}"),
+    ("BIGINT", "DOUBLE"): ("DOUBLE", "{}"),
+    ("BIGINT", "double_new"): ("DOUBLE", "{}"),
+    ("BIGINT", "VARCHAR"): ("VARCHAR", "{}"),
+    ("DOUBLE", "DOUBLE"): ("DOUBLE", "{}"),
+    ("DOUBLE", "double_new"): ("DOUBLE", "{}"),
+    ("NUMBER", "DOUBLE"): ("DOUBLE", "{}"),
+    ("NUMBER", "double_new"): ("DOUBLE", "{}"),
+    ("BOOLEAN", "BOOLEAN"): ("BOOLEAN", "{}"),
+    ("BOOLEAN", "VARCHAR"): ("VARCHAR", "{}"),
 }
 # Per kind: which texts are blank, and which need a second look before their class is known.
 BLANK = {"VARCHAR": "{} = ''", "ARRAY": "{} IN ('[]', '[\"\"]', '[[]]')"}
@@ -72,18 +72,37 @@ def cell_type(plan: TablePlan, column: Column, leaf: Leaf) -> str:
 
 
 class Values:
-    """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts."""
+    """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts.
 
-    def __init__(self, leaves: Iterable[Leaf], relation: str, condition: str = "true"):
+    cells: (leaf, type of cell) that are to be made; those of plain values are read typed. leaves: others to be read.
+    """
+
+    def __init__(
+        self, leaves: Iterable[Leaf], relation: str, condition: str = "true", cells: Iterable[tuple[Leaf, str]] = ()
+    ):
         self._texts: dict[tuple[str, int], int] = {}
         self._kinds: dict[tuple[str, int], int] = {}
+        self._typed: dict[tuple[str, int, str], str] = {}
         lists = []
-        leaves = list(leaves)
+        cells = list(cells)
         for json in JSON_PARTS:
-            mine = {leaf.path: leaf for leaf in leaves if leaf.part.json == json}
+            tree: dict[str, Any] = {}
+            rest = [leaf for leaf in leaves if leaf.part.json == json]
+            for leaf, type_ in cells:
+                if leaf.part.json != json or (json, leaf.path, type_) in self._typed:
+                    continue
+                direct = _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
+                if direct and _plant(tree, leaf.keys, direct[0]):
+                    field = ".".join(map(quote, (f"{json}_typed", *leaf.keys)))
+                    self._typed[json, leaf.path, type_] = direct[1].format(field)
+                else:
+                    rest.append(leaf)
+            mine = {leaf.path: leaf for leaf in rest}
             mixed = [leaf for leaf in mine.values() if leaf.kind is None]
             self._texts |= {(json, path): at for at, path in enumerate(mine, 1)}
             self._kinds |= {(json, leaf.path): at for at, leaf in enumerate(mixed, 1)}
+            if tree:
+                lists.append(f", json_transform({json}, {literal(to_json(tree))}) AS {json}_typed")
             if mine:
                 lists.append(f", json_extract_string({json}, {_pointers(mine.values())}) AS {json}_text")
             if mixed:
@@ -116,9 +135,25 @@ class Values:
 
     def cell(self, leaf: Leaf, type_: str) -> str:
         """The leaf's value in a column of the type (or of what `cell_type` says); NULL where it does not fit."""
-        if leaf.plain and leaf.kind and (simple := _PLAIN.get((leaf.kind, type_))):
-            return simple.format(self.text(leaf))
+        if typed := self._typed.get((leaf.part.json, leaf.path, type_)):
+            return typed
         return f"cell_{type_.lower()}({self.text(leaf)}, {self.kind(leaf)})"
+
+
+def _plant(tree: dict[str, Any], keys: Sequence[str], type_: str) -> bool:
+    """Adds a path to a structure for json_transform; False where that cannot hold it: its keys are told apart without
+    regard to case, and none may be empty."""
+    node: dict[str, Any] | None = tree
+    for at, key in enumerate(keys):
+        last = at == len(keys) - 1
+        twin = next((name for name in node or () if name.lower() == key.lower()), None)
+        if not key or (twin is not None and (twin != key or last or not isinstance((node or {})[twin], dict))):
+            return False
+        node = node[key] if node is not None and twin is not None else None
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = type_
+    return True
 
 
 def _pointers(leaves: Iterable[Leaf]) -> str:

@@ -1,10 +1,13 @@
 """`loader query`: runs SQL that only reads, and writes its rows as a table, CSV, JSON or Parquet."""
 
+import errno
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import duckdb
 
@@ -12,7 +15,10 @@ from loader import encode
 from loader.errors import LoaderError, UsageError
 from loader.text import columns_that_fit, number, table
 
+Result = TypeVar("Result")
+
 _READING = ("SELECT", "EXPLAIN", "PRAGMA", "CALL", "SET", "MULTI")  # MULTI: a PIVOT
+_END = re.compile(r";(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*\Z", re.DOTALL)  # of a statement, with comments after it
 _SHOWN = 40  # rows on a terminal
 _COUNTED = 10_000  # rows that are counted to say how many there are
 _CUT = 40  # width of a cell on a terminal
@@ -41,22 +47,54 @@ def result(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRe
         if last.type.name == "SET":
             connection.execute(last)
             return None
-        return connection.sql(last.query)
+        return connection.sql(_END.sub("", last.query))  # the relation becomes a subquery, where an end is an error
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Turns what DuckDB says about a statement into a LoaderError; interruption and lack of memory pass through."""
+    """Turns what DuckDB says about a statement into a LoaderError. Lack of memory or room passes through."""
     try:
         yield
-    except (duckdb.InterruptException, duckdb.OutOfMemoryException):
+    except (duckdb.InterruptException, duckdb.OutOfMemoryException, duckdb.IOException):
         raise
     except duckdb.Error as error:
         raise LoaderError(str(error).rstrip()) from error
 
 
-def write(rows: duckdb.DuckDBPyRelation, form: str, to: BinaryIO, width: int | None = None) -> str | None:
-    """Writes the rows as a table, CSV or JSON. width: of the terminal, None for none. A remark if it had no room."""
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Result]) -> Result:
+    """Does work on a connection in a thread, so that Ctrl-C stops it: a streaming engine does not look for it."""
+    with ThreadPoolExecutor(1) as pool:
+        doing = pool.submit(work)
+        try:
+            return doing.result()
+        except KeyboardInterrupt:
+            while not doing.done():
+                connection.interrupt()
+                wait([doing], timeout=0.1)
+            raise
+
+
+def write(
+    rows: duckdb.DuckDBPyRelation, form: str, path: Path | None, stream: BinaryIO, width: int | None = None
+) -> str | None:
+    """Writes the rows as table, csv, json or parquet to a file, or where there is none to a stream (not parquet).
+
+    width: of the terminal that a table goes to; None: no terminal. Gives a remark if the terminal had no room for all.
+    """
+    if path is None:
+        return _write_stream(rows, form, stream, width)
+    with whole_file(path) as beside:
+        if form == "parquet":
+            with told():
+                rows.write_parquet(str(beside), compression="zstd")
+        else:
+            with beside.open("wb") as file:
+                _write_stream(rows, form, file, None)
+    return None
+
+
+def _write_stream(rows: duckdb.DuckDBPyRelation, form: str, to: BinaryIO, width: int | None) -> str | None:
+    remark = None
     if form == "csv":
         write_csv(rows, to)
     elif form == "json":
@@ -64,8 +102,8 @@ def write(rows: duckdb.DuckDBPyRelation, form: str, to: BinaryIO, width: int | N
     else:
         shown, remark = as_table(rows, width)
         to.write(shown.encode())
-        return remark
-    return None
+    to.flush()
+    return remark
 
 
 def write_csv(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
@@ -83,12 +121,6 @@ def write_json(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
         to.write(between + ",\n".join(lines).encode())
         between = b",\n"
     to.write(b"[]\n" if between == b"[" else b"]\n")
-
-
-def write_parquet(rows: duckdb.DuckDBPyRelation, path: Path) -> None:
-    """Writes the rows as a Parquet file."""
-    with told():
-        rows.write_parquet(str(path), compression="zstd")
 
 
 def _batches(rows: duckdb.DuckDBPyRelation, expressions: str) -> Iterator[list[list[str]]]:
@@ -140,13 +172,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     if path.exists() and not path.is_file():
         yield path
         return
+    if not path.parent.is_dir():
+        raise LoaderError(f"{path}: there is no folder {path.parent}.")
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield beside
         beside.replace(path)
     except OSError as error:
-        if error.filename == str(beside):
+        if error.filename in (None, str(beside)):
             error.filename = str(path)
+        raise
+    except duckdb.IOException as error:
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
         beside.unlink(missing_ok=True)

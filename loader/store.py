@@ -22,7 +22,7 @@ from loader.errors import LoaderError, LockedError, UsageError
 from loader.schema import Column, folder_of
 
 FORMAT = 1  # of the warehouse folder
-ROWS_A_COPY = 2000  # a date with more rows (on average) is written by a COPY of its own
+ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
 _UNUSABLE = "%[]=?*"  # in a warehouse's path: file lists and partition folders would be misread
 
 

@@ -76,5 +76,6 @@ CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) 
     ELSE nullif(t, '') END;
 
 -- What an object looks like: equal for objects with the same keys in the same order and the same kinds throughout.
+-- In brackets, because `$..*` leaves out the root itself.
 CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL
-    THEN hash(json_type(doc, '$..*'), json_keys(doc, '$..*'), json_keys(doc)) END;
+    THEN hash(json_type(doc, '$..*'), json_keys('[' || doc || ']', '$..*')) END;

@@ -1,0 +1,262 @@
+"""Settings: the first of flag, environment, file and default wins; what is malformed is told with its place."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader import config, settings
+from loader.errors import Exit, LoaderError, UsageError
+from loader.settings import OPTIONS, Settings, gather
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a test writes its loader.toml."""
+    return tmp_path / "loader.toml"
+
+
+def test_defaults_are_those_of_settings() -> None:
+    found, origins = gather({}, {}, None)
+    assert found == Settings()
+    assert set(origins.values()) == {"default"}
+
+
+def test_every_setting_has_an_option() -> None:
+    assert {option.field for option in OPTIONS} | {"sources"} == {field.name for field in fields(Settings)}
+
+
+def test_flag_before_environment_before_file_before_default(file: Path) -> None:
+    file.write_text("max_columns = 1\nthreads = 1\nmax_event_tables = 1\n")
+    environment = {"LOADER_MAX_COLUMNS": "2", "LOADER_THREADS": "2"}
+    found, origins = gather({"max_columns": "3", "threads": None, "json_paths": ()}, environment, file)
+    assert (found.max_columns, found.threads, found.max_event_tables, found.max_line_bytes) == (3, 2, 1, 32 << 20)
+    assert (origins["max_columns"], origins["threads"], origins["max_event_tables"], origins["max_line_bytes"]) == (
+        "--max-columns",
+        "LOADER_THREADS",
+        str(file),
+        "default",
+    )
+
+
+def test_a_flag_can_switch_off_what_the_file_switches_on(file: Path) -> None:
+    file.write_text("skip_tracks_table = true\n")
+    assert gather({}, {}, file)[0].skip_tracks_table is True
+    assert gather({"skip_tracks_table": False}, {}, file)[0].skip_tracks_table is False
+
+
+def test_other_variables_and_empty_ones_are_ignored() -> None:
+    environment = {"LOADER_TEST_ALL": "1", "LOADER_NO_SUCH": "x", "LOADER_THREADS": "", "THREADS": "9"}
+    assert gather({}, environment, None)[0] == Settings()
+
+
+def test_everything_from_a_file(file: Path) -> None:
+    file.write_text("""
+        warehouse = "data/wh"
+        source = "web"
+        skip_tracks_table = true
+        skip_users_table = true
+        store_full_event = true
+        underscore_divide_numbers = true
+        allow_users_context_traits = true
+        json_paths = ["track.properties.items", "identify.context.traits.x"]
+        dedup_window = "all"
+        memory_limit = "4GB"
+        max_load_bytes = 1000
+        max_line_bytes = "64MiB"
+        max_columns = 100
+        max_event_tables = 0
+        threads = 2
+    """)
+    assert gather({}, {}, file)[0] == Settings(
+        warehouse=file.parent / "data/wh",
+        source="web",
+        skip_tracks_table=True,
+        skip_users_table=True,
+        store_full_event=True,
+        underscore_divide_numbers=True,
+        allow_users_context_traits=True,
+        json_paths=("track.properties.items", "identify.context.traits.x"),
+        dedup_window_days=None,
+        memory_limit=4_000_000_000,
+        max_load_bytes=1000,
+        max_line_bytes=64 << 20,
+        max_columns=100,
+        max_event_tables=0,
+        threads=2,
+    )
+
+
+def test_json_paths_from_the_environment_have_commas() -> None:
+    found, _ = gather({}, {"LOADER_JSON_PATHS": "track.properties.a, page.context.b"}, None)
+    assert found.json_paths == ("track.properties.a", "page.context.b")
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [
+        (1, 1),
+        ("1", 1),
+        ("1B", 1),
+        ("1GB", 1_000_000_000),
+        ("512MB", 512_000_000),
+        ("64MiB", 64 * 1024**2),
+        ("1.5 GB", 1_500_000_000),
+        ("0.5KiB", 512),
+        ("2gib", 2 * 1024**3),
+        (" 10 kB ", 10_000),
+        ("9007199254740993", 9_007_199_254_740_993),
+        ("1TB", 10**12),
+    ],
+)
+def test_sizes(given: str | int, count: int) -> None:
+    assert settings.size(given) == count
+
+
+@pytest.mark.parametrize("given", ["", "GB", "1G", "-1", "1e9", "1,5GB", "0", 0, -1, True, 1.5, None, "1PB"])
+def test_no_sizes(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a size, such as 1GB, 64MiB, or a number of bytes$"):
+        settings.size(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "days"), [("30", 30), ("30d", 30), ("7D", 7), (30, 30), ("0", 0), ("all", None), ("ALL", None)]
+)
+def test_days(given: str | int, days: int | None) -> None:
+    assert settings.days(given) == days
+
+
+@pytest.mark.parametrize("given", ["", "d", "-1", "1.5", "30h", True, None, -3])
+def test_no_days(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^days, such as 30 or 30d, or all$"):
+        settings.days(given)
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, True), ("1", True), ("Yes", True), ("off", False), ("0", False)])
+def test_switches(given: str | bool, value: bool) -> None:
+    assert settings.switch(given) is value
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_columns = 'x'", "max_columns: 'x' is not usable. It takes a whole number from 1 on."),
+        ("max_columns = true", "max_columns: True is not usable. It takes a whole number from 1 on."),
+        ("max_columns = 0", "max_columns: 0 is not usable. It takes a whole number from 1 on."),
+        ("skip_tracks_table = 1", "skip_tracks_table: 1 is not usable. It takes true or false."),
+        (
+            "memory_limit = '1G'",
+            "memory_limit: '1G' is not usable. It takes a size, such as 1GB, 64MiB, or a number of bytes.",
+        ),
+        ("dedup_window = 'x'", "dedup_window: 'x' is not usable. It takes days, such as 30 or 30d, or all."),
+        ("source = ' '", "source: ' ' is not usable. It takes a text that is not empty."),
+        (
+            "json_paths = [1]",
+            "json_paths: [1] is not usable. It takes a list of paths, such as track.properties.items.",
+        ),
+        ("max_colums = 3", "max_colums: there is no such setting. Is it max_columns?"),
+        ("dedup_window_days = 3", "dedup_window_days: there is no such setting. Is it dedup_window?"),
+        ("xyz = 3", "xyz: there is no such setting."),
+        ("sources = ['a']", "sources: there is no such setting. Is it source?"),
+        ("reload = true", "reload: belongs to one command, not into a file. Give --reload there."),
+        ("[identity]", "[identity]: this version of loader has no such settings yet. Remove them."),
+        ("[storage]\nx = 1", "[storage]: this version of loader has no such settings yet. Remove them."),
+        ("[notify]", "[notify]: this version of loader has no such settings yet. Remove them."),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_name_and_the_key(file: Path, line: str, message: str) -> None:
+    file.write_text(line)
+    with pytest.raises(UsageError) as error:
+        gather({}, {}, file)
+    assert str(error.value) == f"{file}: {message}"
+    assert error.value.exit == Exit.USAGE
+
+
+def test_a_malformed_file_is_told_even_where_a_flag_wins(file: Path) -> None:
+    file.write_text("threads = 0")
+    with pytest.raises(UsageError, match="threads: 0 is not usable"):
+        gather({"threads": "1"}, {"LOADER_THREADS": "2"}, file)
+
+
+def test_what_is_no_toml_or_not_there(file: Path) -> None:
+    with pytest.raises(
+        UsageError, match=f"^{re.escape(str(file))}: cannot read this file: No such file or directory.$"
+    ):
+        gather({}, {}, file)
+    file.write_text("threads =")
+    with pytest.raises(UsageError, match=r"loader.toml: is not TOML: Invalid value \(at end of document\).$"):
+        gather({}, {}, file)
+    file.write_bytes(b"source = '\xff'")
+    with pytest.raises(UsageError, match=r"loader.toml: is not TOML: 'utf-8' codec can't decode byte 0xff"):
+        gather({}, {}, file)
+
+
+def test_wrong_flags_and_variables_are_told_by_name() -> None:
+    with pytest.raises(UsageError, match=r"^--threads: 'x' is not usable. It takes a whole number from 1 on.$"):
+        gather({"threads": "x"}, {}, None)
+    with pytest.raises(UsageError, match=r"^LOADER_STORE_FULL_EVENT: 'maybe' is not usable. It takes true or false.$"):
+        gather({}, {"LOADER_STORE_FULL_EVENT": "maybe"}, None)
+
+
+@pytest.mark.parametrize(
+    "path", ["x", "trak.properties.a", "track", "track.properties", "track.properties.", "track.traits.x", "page.a..b"]
+)
+def test_json_paths_that_name_nothing(path: str) -> None:
+    with pytest.raises(UsageError, match=f"^--json-path: '{re.escape(path)}' is not usable. It takes paths"):
+        gather({"json_paths": (path,)}, {}, None)
+
+
+def test_the_message_for_a_json_path_says_what_there_is() -> None:
+    with pytest.raises(UsageError) as error:
+        gather({"json_paths": ("page.props.a",)}, {}, None)
+    assert str(error.value) == (
+        "--json-path: 'page.props.a' is not usable. "
+        "It takes paths such as page.properties.… or page.context.…, and 'page.props.a' is none."
+    )
+
+
+def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert settings.config_file(None) is None
+    Path("loader.toml").touch()
+    assert settings.config_file(None) == Path("loader.toml")
+    assert settings.config_file("x/y.toml") == Path("x/y.toml")
+
+
+def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
+    config.write_template(file)
+    assert gather({}, {}, file)[0] == Settings()
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = ", line)]
+    named = tomllib.loads("\n".join(lines))
+    assert list(named) == [option.name for option in OPTIONS if option.lasting]
+    file.write_text("\n".join(lines))
+    found, _ = gather({}, {}, file)
+    assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
+
+
+def test_a_template_is_not_written_over_a_file(file: Path) -> None:
+    file.write_text("threads = 3\n")
+    with pytest.raises(LoaderError, match="is there already"):
+        config.write_template(file)
+    assert file.read_text() == "threads = 3\n"
+
+
+def test_the_listing_is_a_file_that_gives_the_same_settings(file: Path) -> None:
+    flags = {
+        "warehouse": 'a "b" é',
+        "json_paths": ("track.properties.a",),
+        "dedup_window": "all",
+        "max_line_bytes": "7",
+    }
+    found, origins = gather(flags, {"LOADER_DRY_RUN": "1"}, None)
+    text = config.as_toml(found, origins)
+    assert "# dry_run = true" in text
+    file.write_text(text)
+    again, _ = gather({"dry_run": True}, {}, file)
+    assert again == Settings(
+        **{**{f.name: getattr(found, f.name) for f in fields(found)}, "warehouse": again.warehouse}
+    )
+    assert again.warehouse == file.parent / 'a "b" é'
