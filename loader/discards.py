@@ -107,7 +107,7 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None
     of_event = target.event_table is not None
     rules = {c.name: c for c in rule_columns(target.call, of_event, full_event=True)}
     mine = f"o.number = {target.event_table}" if of_event else f"NOT o.of_event AND o.call = {literal(target.call)}"
-    source = f"odd_cell o JOIN flat f USING (pos) WHERE {mine}"
+    source = f"odd_cell o JOIN flat f USING (pos) WHERE o.class IS NOT NULL AND {mine}"
     head = f"INSERT INTO discard SELECT {literal(target.table)}, f.id, o.name, o.json,"
     tail = ", ".join(f"f.{name}" for name in _WHERE_FROM.split(", "))
     connection.execute(f"""

@@ -56,12 +56,16 @@ def write(
     }
     _add_to_report(report, counts, rejects, lost, changes, sum(loaded.values()))
     queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
+    expected = {name: len(made) for name, made in rows.items()}
+    expected |= {"rejects": sum(rejects.values()), "discards": sum(lost.values())}
     commits = []
     for table, columns in ledger.TABLES.items():
         if table in rows:
             job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
         sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
-        files = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id).files
+        written = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id)
+        books.balance(f"rows of loader.{table}", {table: expected[table]}, {table: written.rows})
+        files = written.files
         if files or not job.known.last_load or table == "loads":
             commits.append(Commit(ledger.folder(table), table, columns, (), files))
     return commits

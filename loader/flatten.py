@@ -75,6 +75,55 @@ def rows_and_dates(target: Target, rows: Iterable[tuple[str, int | None, str, in
     return sum(count for _, count in mine), sorted({date for date, _ in mine})
 
 
+# Rule columns that every row fills, and those that an event fills from one field of its own.
+_ALWAYS = ("id", "received_at", "received_date", "timestamp", "uuid_ts", "loader_file_id", "loader_line")
+_FIELDS = {
+    "anonymous_id": "anonymous_id",
+    "user_id": "user_id",
+    "channel": "channel",
+    "original_timestamp": "original_timestamp",
+    "sent_at": "sent_at",
+    "context_request_ip": "request_ip",
+    "loader_element": "element",
+    "event_text": "event",
+    "name": "name",
+    "group_id": "group_id",
+    "previous_id": "previous_id",
+}
+
+
+def filled(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None, dict[str, int]]]:
+    """By call and event table, how many events fill each rule column."""
+    counts = ", ".join(["count(*)", *(f"count({field})" for field in _FIELDS.values())])
+    rows = connection.execute(f"SELECT call, event_table, {counts} FROM item GROUP BY ALL").fetchall()
+    return [
+        (call, event_table, {**dict.fromkeys(_ALWAYS, number), **dict(zip(_FIELDS, numbers, strict=True))})
+        for call, event_table, number, *numbers in rows
+    ]
+
+
+def filled_rule_columns(
+    target: Target, filled: Iterable[tuple[str, int | None, dict[str, int]]]
+) -> dict[str, int]:
+    """How many cells a target's rule columns must have."""
+    there = {column.name for column in rule_columns(target.call, target.event_table is not None)}
+    wanted = NO_TABLE if target.unnamed else target.event_table
+    expected: dict[str, int] = {}
+    for call, event_table, counts in filled:
+        if call == target.call and (wanted is None or event_table == wanted):
+            for column in there & counts.keys():
+                expected[column] = expected.get(column, 0) + counts[column]
+    return expected
+
+
+def other_properties(connection: duckdb.DuckDBPyConnection) -> int:
+    """How many of the tracks without a table of their own have properties."""
+    count: int = connection.execute(f"""
+        SELECT count(*) FROM item WHERE event_table = {NO_TABLE} AND props IS NOT NULL AND props <> '{{}}'
+    """).fetchall()[0][0]
+    return count
+
+
 def with_odd(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, int | None]]:
     """The tables (call, and event table but for a call's own) that have odd events."""
     rows = connection.execute("""
@@ -125,10 +174,9 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
             common.append(f"{_first_of(cells)} AS {name}" if cells else f"NULL::{column.sql_type} AS {name}")
             if leaves:
                 cell = f"cells[{literal(column.name)}]"
-                kept = any(leaf.kept for leaf in leaves)
-                type_ = cell_type(plan, column, leaves[0])
-                typed = f"cell_{type_.lower()}({cell}.text, {cell}.kind)"
-                if kept and type_ != "kept":
+                new = column.type == "DOUBLE" and column in plan.added
+                typed = f"cell_{'double_new' if new else column.type.lower()}({cell}.text, {cell}.kind)"
+                if any(leaf.kept for leaf in leaves):
                     typed = f"CASE WHEN {cell}.kept THEN {cell}.text ELSE {typed} END"
                 odd.append(f"{typed} AS {name}")
             else:

@@ -72,6 +72,11 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         {file_id: each.lines for file_id, each in good.items()},
         {file_id: found[file_id].lines + found[file_id].blank for file_id in good if file_id in found},
     )
+    books.balance(
+        "bytes of a file",
+        {each.file.uri: each.text for each in good.values()},
+        {each.file.uri: each.given + each.dropped for each in good.values()},
+    )
     job.stage("plan")
     duplicates = dedup.drop_duplicates(job.sql, _known_ids(job), job.settings.dedup_window_days)
     counts = {}
@@ -152,6 +157,9 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     are all plain are marked so."""
     tallies = measure.first_look(job.sql, targets)
     elsewhere = odd.events_by_path(job.sql)
+    leaves = {(target.call, target.event_table, leaf.path) for target in targets for leaf in target.leaves}
+    by_shape, by_value = odd.events_by_path(job.sql, without_repeated=True), odd.cells_by_path(job.sql)
+    books.balance("values of odd events", {key: by_shape.get(key, 0) for key in leaves}, by_value)
     doubtful_context = {leaf.path for (_, leaf), t in tallies.items() if t.doubtful and leaf.part.json == "context"}
     doubtful: dict[str, list[Leaf]] = {}
     unsure: dict[str, list[Leaf]] = {}
@@ -191,6 +199,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]
+    filled = flatten.filled(job.sql)
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
         written = list(pool.map(lambda each: _write_table(job, each), there))
     discards.of_events(job.sql)
@@ -202,6 +211,8 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
         lost = discards.mismatches(job.sql, each.plan.target.table)
         name = each.plan.target.table
         books.balance(f"rows of {name}", {name: each.rows}, {name: result.rows})
+        expected = flatten.filled_rule_columns(each.plan.target, filled)
+        books.balance(f"cells of {name}", expected, {column: result.cells.get(column, 0) for column in expected})
         books.balance(
             f"cells of {name}",
             each.values,
@@ -236,5 +247,7 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
     folder = store.table_folder(OTHER_EVENTS)
     result = store.write(job.sql, job.settings.warehouse, folder, sql, job.load_id, rows, dates)
     books.balance(f"rows of {OTHER_EVENTS}", {OTHER_EVENTS: rows}, {OTHER_EVENTS: result.rows})
+    expected = {"properties": flatten.other_properties(job.sql), "id": rows, "received_at": rows}
+    books.balance(f"cells of {OTHER_EVENTS}", expected, {column: result.cells.get(column, 0) for column in expected})
     add(report.rows, {OTHER_EVENTS: rows})
     return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]

@@ -81,14 +81,14 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
     `repeated`: the values under a key that was there before."""
     connection.execute("""
         CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
-            json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR, loser BOOLEAN)
+            json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR)
     """)
     for part in JSON_PARTS:
         connection.execute(
             f"""
             INSERT INTO odd_node
-            SELECT i.pos, i.call, i.event_table, i.odd_call, i.odd_event, '{part}', n.id, n.fullkey, n.type, n.value, false
-            FROM (SELECT * FROM (SELECT * EXCLUDE (odd_call, odd_event) FROM item) JOIN odd USING (pos) WHERE {part} IS NOT NULL) i, json_tree(i.{part}) n
+            SELECT i.pos, i.call, i.event_table, i.odd_call, i.odd_event, '{part}', n.id, n.fullkey, n.type, n.value
+            FROM (FROM item WHERE (odd_call OR odd_event) AND {part} IS NOT NULL) i, json_tree(i.{part}) n
             WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
             """,
             {"pattern": OBJECT_PATH},
@@ -121,16 +121,16 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
             FROM odd_node n JOIN path p USING (json, fullkey)
             JOIN odd_leaf l ON l.path = p.path AND l.call = n.call
                 AND CASE WHEN l.of_event THEN n.odd_event AND l.number = n.event_table ELSE n.odd_call END
-            WHERE NOT n.loser
         ), filled AS (
             SELECT *, CASE WHEN kept THEN CASE WHEN cell_kept(text, kind) IS NOT NULL THEN 'JSON' END
                 ELSE class_of(text, kind) END AS class
             FROM cell
         )
-        SELECT *, fate = '{COLUMN}' AND place = max(place) OVER same AS winner,
-            max_by(json, place) OVER same AS winner_json
-        FROM filled WHERE class IS NOT NULL
-        WINDOW same AS (PARTITION BY pos, of_event, name, fate)
+        SELECT *, fate = '{COLUMN}' AND class IS NOT NULL
+                AND place = max(CASE WHEN class IS NOT NULL THEN place END) OVER same AS winner,
+            max_by(CASE WHEN class IS NOT NULL THEN json END, CASE WHEN class IS NOT NULL THEN place END)
+                OVER same AS winner_json
+        FROM filled WINDOW same AS (PARTITION BY pos, of_event, name, fate)
     """)
     connection.unregister("odd_leaf")
     connection.execute("""
@@ -182,16 +182,31 @@ def measure(connection: duckdb.DuckDBPyConnection, target: Target) -> dict[str, 
     return found
 
 
-def events_by_path(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None, int], int]:
-    """How many odd events have a path, by call, event table (None: the call's own table) and path."""
+def events_by_path(
+    connection: duckdb.DuckDBPyConnection, without_repeated: bool = False
+) -> dict[tuple[str, int | None, int], int]:
+    """How many odd events have a path, by call, event table (None: the call's own table) and path: by their shapes.
+
+    without_repeated: events with a key twice are left out.
+    """
+    among = "AND pos NOT IN (SELECT pos FROM repeated)" if without_repeated else ""
     found: dict[tuple[str, int | None, int], int] = {}
     for part in JSON_PARTS:
         for flag, number in (("odd_call", "NULL"), ("odd_event", "event_table")):
             rows = connection.execute(f"""
-                SELECT call, {number}, path, count(*) FROM (SELECT * EXCLUDE (odd_call, odd_event) FROM item) JOIN odd USING (pos)
+                SELECT call, {number}, path, count(*) FROM item
                 JOIN leaf ON leaf.json = '{part}' AND leaf.shape = {part}_shape
-                WHERE {flag} AND kind <> 'NULL' GROUP BY ALL
+                WHERE {flag} AND kind <> 'NULL' {among} GROUP BY ALL
             """).fetchall()
             for call, event_table, path, count in rows:
                 found[call, event_table, path] = found.get((call, event_table, path), 0) + count
     return found
+
+
+def cells_by_path(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None, int], int]:
+    """The same for events without a key twice, by the values that were read: to be compared with the shapes."""
+    rows = connection.execute("""
+        SELECT call, CASE WHEN of_event THEN event_table END, path, count(DISTINCT pos) FROM odd_cell
+        WHERE kind <> 'NULL' AND pos NOT IN (SELECT pos FROM repeated) GROUP BY ALL
+    """).fetchall()
+    return {(call, event_table, path): count for call, event_table, path, count in rows}

@@ -39,9 +39,10 @@ def _batches(
     ordinal = 0
     for read in reads:
         try:
-            with open(_stream_of(read.file.uri), "rb", buffering=0) as raw:
-                for lines in _lines(_Counted(raw, read, progress), max_line_bytes):
+            with open(_stream_of(read.file.uri), "rb", buffering=0, closefd=read.file.uri != STDIN) as raw:  # noqa: PTH123
+                for lines in _lines(_Counted(raw, read, progress), read, max_line_bytes):
                     yield _batch(lines, read, ordinal)
+                    read.given += len(lines.data)
                     read.lines += len(lines)
                     ordinal += len(lines)
         except _READ_ERRORS as error:
@@ -96,16 +97,22 @@ class _Lines:
         return len(self.ends)
 
 
-def _lines(raw: io.RawIOBase, max_line_bytes: int) -> Iterator[_Lines]:
+def _lines(raw: io.RawIOBase, read: FileRead, max_line_bytes: int) -> Iterator[_Lines]:
     stream = _open(raw)
     rest = b""
     skipping = False  # inside a line that is longer than the limit; `rest` is its beginning
     first = True
     while block := stream.read(BLOCK):
-        if first:
-            block, first = block.removeprefix(_BOM), False
+        read.text += len(block)
+        if first and block.startswith(_BOM):
+            block = block[len(_BOM) :]
+            read.dropped += len(_BOM)
+        first = False
         if skipping:
             end = block.find(b"\n") + 1
+            room = max(RAW_BYTES - len(rest), 0)
+            rest += block[: min(end or len(block), room)]
+            read.dropped += max((end or len(block)) - room, 0)
             if not end:
                 continue
             yield _Lines(rest, np.array([len(rest)]), [0])
@@ -116,6 +123,7 @@ def _lines(raw: io.RawIOBase, max_line_bytes: int) -> Iterator[_Lines]:
         if cut:
             yield _split(data[:cut], max_line_bytes)
         if len(rest) > max_line_bytes:
+            read.dropped += max(len(rest) - RAW_BYTES, 0)
             rest, skipping = rest[:RAW_BYTES], True
     if rest:
         yield _Lines(rest, np.array([len(rest)]), [0] if skipping else [])
@@ -123,10 +131,10 @@ def _lines(raw: io.RawIOBase, max_line_bytes: int) -> Iterator[_Lines]:
 
 def _split(data: bytes, max_line_bytes: int) -> _Lines:
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
-    if len(data) <= max_line_bytes:
+    if len(data) <= max_line_bytes + 1:
         return _Lines(data, ends, [])
     lengths = np.diff(ends, prepend=0)
-    return _Lines(data, ends, np.flatnonzero(lengths > max_line_bytes).tolist())
+    return _Lines(data, ends, np.flatnonzero(lengths > max_line_bytes + 1).tolist())
 
 
 def _batch(lines: _Lines, read: FileRead, ordinal: int) -> pa.RecordBatch:
@@ -170,10 +178,11 @@ def _repair(text: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
 
 
 def _cut_long(text: pa.StringArray, fault: pa.StringArray, long: list[int]) -> tuple[pa.StringArray, pa.StringArray]:
+    texts = {at: text[at].as_py().encode()[:RAW_BYTES].decode("utf-8", "ignore") for at in long}
     mask = np.zeros(len(text), bool)
     mask[long] = True
-    cut = pc.utf8_slice_codeunits(text, 0, RAW_BYTES)
-    return pc.if_else(mask, cut, text), pc.if_else(mask, "line_too_long", fault)
+    shown = pa.array([texts[at] for at in long], pa.string())
+    return pc.replace_with_mask(text, pa.array(mask), shown), pc.if_else(mask, "line_too_long", fault)
 
 
 def _stream_of(uri: str) -> int | str:

@@ -47,12 +47,19 @@ class SourceFile:
 
 @dataclass(slots=True)
 class FileRead:
-    """What reading one file came to. bytes: before decompression. error: why it could not be read whole, else None."""
+    """What reading one file came to. bytes: before decompression. error: why it could not be read whole, else None.
+
+    text: bytes after decompression, of which `given` were given out in lines and `dropped` are not needed (a byte order
+    mark, the end of a line that is too long).
+    """
 
     file: SourceFile
     file_id: int
     lines: int = 0
     bytes: int = 0
+    text: int = 0
+    given: int = 0
+    dropped: int = 0
     error: str | None = None
 
 

@@ -98,7 +98,10 @@ def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None]
         kinds = {**known.kinds} if known else {}
         if kind != "NULL":
             kinds[kind] = events
-        table[path] = Usage(path, json, keys[path], kinds, min(first, known.first) if known else first)
+            first = min(first, known.first) if known and known.kinds else first
+        elif known:
+            first = known.first
+        table[path] = Usage(path, json, keys[path], kinds, first)
     return {table: list(paths.values()) for table, paths in found.items()}
 
 
@@ -111,6 +114,7 @@ def merged(usages: Iterable[Usage]) -> list[Usage]:
             kinds = {
                 kind: known.kinds.get(kind, 0) + usage.kinds.get(kind, 0) for kind in {**known.kinds, **usage.kinds}
             }
-            usage = Usage(usage.path, usage.json, usage.keys, kinds, min(usage.first, known.first))
+            firsts = [each.first for each in (usage, known) if each.kinds] or [known.first]
+            usage = Usage(usage.path, usage.json, usage.keys, kinds, min(firsts))
         found[usage.path] = usage
     return list(found.values())

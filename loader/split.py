@@ -205,14 +205,14 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
                 ELSE 'bad_batch' END AS reason,
             CASE reason
                 WHEN 'invalid_json' THEN 'the line is not valid JSON'
-                WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || lower(kind)
+                WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || json_word(kind)
                 WHEN 'unknown_type' THEN 'type is ' || left(type, 100)
                 WHEN 'missing_type' THEN 'the event has no key "type"'
                 WHEN 'empty_batch' THEN 'the batch holds no event'
-                WHEN 'bad_batch' THEN 'batch is no array but: ' || lower(batch_kind)
+                WHEN 'bad_batch' THEN 'batch is no array but: ' || json_word(batch_kind)
                 WHEN 'invalid_utf8' THEN 'bytes that are not UTF-8 are shown as U+FFFD'
                 WHEN 'line_too_long' THEN 'the line is longer than max_line_bytes; its beginning is kept' END AS detail,
-            left(text, 1048576) AS raw
+            CASE WHEN strlen(text) <= 1048576 THEN text ELSE left(text, 262144) END AS raw
         FROM bad
     """)
     connection.execute("DELETE FROM item WHERE NOT is_event")

@@ -23,7 +23,7 @@ from loader.schema import Column, folder_of
 
 FORMAT = 1  # of the warehouse folder
 ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
-_UNUSABLE = "%[]=?*"  # in a warehouse's path: file lists and partition folders would be misread
+_UNUSABLE = "%[]=?*\\"  # in a warehouse's path: file lists and partition folders would be misread
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,9 @@ def open_warehouse(warehouse: Path) -> None:
         if marker.exists():
             _check_format(warehouse, marker)
             return
-        if warehouse.exists() and any(entry.name not in ("loader", "lock") for entry in warehouse.iterdir()):
+        tables = warehouse / "tables"
+        begun = {warehouse / "loader"} | ({tables} if tables.is_dir() and not any(tables.iterdir()) else set())
+        if any(entry not in begun for entry in warehouse.iterdir()):
             raise LoaderError(
                 f"{warehouse}: this folder holds other files and is no warehouse. Give an empty or new one."
             )

@@ -79,3 +79,7 @@ CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) 
 -- In brackets, because `$..*` leaves out the root itself.
 CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL
     THEN hash(json_type(doc, '$..*'), json_keys('[' || doc || ']', '$..*')) END;
+
+-- What a kind is called in JSON's own words.
+CREATE MACRO json_word(k) AS CASE k WHEN 'VARCHAR' THEN 'string' WHEN 'UBIGINT' THEN 'number' WHEN 'BIGINT' THEN 'number'
+    WHEN 'DOUBLE' THEN 'number' ELSE lower(k) END;
