@@ -1,4 +1,4 @@
-"""Which events are there already: one row per (call, id), the earliest of a load, and none that a table holds (section 7)."""
+"""Which events are there already: one row per (call, id), a load's earliest, none that a table holds (section 7)."""
 
 from collections.abc import Mapping, Sequence
 

@@ -38,11 +38,13 @@ def of_events(connection: duckdb.DuckDBPyConnection) -> None:
         calls = f"call IN ({', '.join(map(literal, FIELDS_OF[field]))})" if field in FIELDS_OF else "true"
         value = f"json_extract(text, '/{field}')"
         if field == "sentAt":
-            value = f"CASE WHEN coalesce(json_type(text, '/sentAt'), 'NULL') <> 'NULL' THEN {value} ELSE to_json(default_sent_at) END"
+            own = "coalesce(json_type(text, '/sentAt'), 'NULL') <> 'NULL'"
+            value = f"CASE WHEN {own} THEN {value} ELSE to_json(default_sent_at) END"
         connection.execute(f"""
             INSERT INTO discard
             SELECT {_TABLE}, id, {literal(field)}, value, {literal(reason)}, received_at, file_id, line, element
-            FROM (SELECT *, json_type(value) AS kind FROM (SELECT *, ({value})::VARCHAR AS value FROM item WHERE odd AND {calls}))
+            FROM (SELECT *, json_type(value) AS kind
+                FROM (SELECT *, ({value})::VARCHAR AS value FROM item WHERE odd AND {calls}))
             WHERE {condition}
         """)
     fields = ", ".join(map(literal, (*SCALARS, *DATETIMES, *OBJECTS)))
@@ -90,8 +92,8 @@ def of_table(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequ
             continue
         connection.execute(f"""
             INSERT INTO discard
-            SELECT {literal(target.table)}, id, {literal(leaf.column)}, json_of({values.text(leaf)}, {values.kind(leaf)}),
-                {literal(reason)}, {_WHERE_FROM}
+            SELECT {literal(target.table)}, id, {literal(leaf.column)},
+                json_of({values.text(leaf)}, {values.kind(leaf)}), {literal(reason)}, {_WHERE_FROM}
             FROM {values.source} WHERE {has_value} AND {condition}
         """)
 
@@ -111,7 +113,8 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None
     head = f"INSERT INTO discard SELECT {literal(target.table)}, f.id, o.name, o.json,"
     tail = ", ".join(f"f.{name}" for name in _WHERE_FROM.split(", "))
     connection.execute(f"""
-        {head} 'name_collision', {tail} FROM {source} AND o.fate = '{COLUMN}' AND NOT o.winner AND o.json <> o.winner_json
+        {head} 'name_collision', {tail} FROM {source}
+        AND o.fate = '{COLUMN}' AND NOT o.winner AND o.json <> o.winner_json
     """)
     dropped = {leaf.column for leaf in target.leaves if leaf.fate == "too_many_columns"}
     names = connection.execute(f"SELECT DISTINCT o.name, o.fate FROM {source} AND (o.winner OR o.fate <> '{COLUMN}')")
@@ -165,10 +168,11 @@ def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence
     if not names:
         return
     schema = pa.schema([(name, pa.string()) for name in ("call", "json", "fullkey", "name")])
+    table = _TABLE.replace("call", "i.call", 1)
     connection.register("repeated_name", pa.Table.from_pylist(names, schema))
     connection.execute(f"""
         INSERT INTO discard
-        SELECT {_TABLE.replace("call", "i.call", 1)}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
+        SELECT {table}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
         FROM repeated r JOIN named_item i USING (pos)
         JOIN repeated_name n ON n.call = i.call AND n.json = r.json AND n.fullkey = r.fullkey
         WHERE r.value <> r.first_value AND r.value NOT IN ({_BLANK})

@@ -71,6 +71,35 @@ def write(
     return commits
 
 
+def preview(
+    job: Job,
+    planned: Sequence[Planned],
+    reads: Sequence[FileRead],
+    counts: Mapping[int, FileCounts],
+    report: Report,
+) -> None:
+    """Adds to the report what a load would change and what the files hold: all that a dry run does."""
+    report.planned_changes += [
+        {name: row[name] for name in ("table_name", "column_name", "change", "new_type")}
+        for row in schema_changes(job, planned)
+    ]
+    for each in reads:
+        if count := counts.get(each.file_id):
+            report.files += 1
+            report.lines += count.lines
+            report.items += count.items
+            report.duplicates += count.duplicates
+            report.planned_files.append(
+                {
+                    "uri": each.file.uri,
+                    "lines": count.lines,
+                    "items": count.items,
+                    "rejected": count.rejected,
+                    "duplicates": count.duplicates,
+                }
+            )
+
+
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
     """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []

@@ -60,7 +60,8 @@ def _first_of(cells: Sequence[str]) -> str:
 def rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None, str, int]]:
     """The number of staged events by call, event table and received_date."""
     return connection.execute("""
-        SELECT call, event_table, (received_at AT TIME ZONE 'UTC')::DATE::VARCHAR, count(*) FROM item GROUP BY ALL ORDER BY ALL
+        SELECT call, event_table, (received_at AT TIME ZONE 'UTC')::DATE::VARCHAR, count(*)
+        FROM item GROUP BY ALL ORDER BY ALL
     """).fetchall()
 
 
@@ -102,9 +103,7 @@ def filled(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None,
     ]
 
 
-def filled_rule_columns(
-    target: Target, filled: Iterable[tuple[str, int | None, dict[str, int]]]
-) -> dict[str, int]:
+def filled_rule_columns(target: Target, filled: Iterable[tuple[str, int | None, dict[str, int]]]) -> dict[str, int]:
     """How many cells a target's rule columns must have."""
     there = {column.name for column in rule_columns(target.call, target.event_table is not None)}
     wanted = NO_TABLE if target.unnamed else target.event_table

@@ -21,7 +21,7 @@ CLASSES = {
     "ARRAY": ("JSON",),
     None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
 }
-# Plain values come from json_transform in their type. By kind and type of the column: that type, and the cell made of it.
+# Plain values come from json_transform in their type. By kind and type of the column: that type, and the cell of it.
 _PLAIN = {
     ("VARCHAR", "VARCHAR"): ("VARCHAR", "nullif({}, '')"),
     ("BIGINT", "BIGINT"): ("BIGINT", "{}"),

@@ -1,4 +1,4 @@
-"""What has been loaded: loads, files, rejects, discards, schema changes, as Delta tables of their own (point of commit)."""
+"""What has been loaded: loads, files, rejects, discards, schema changes, as Delta tables; their commit is the load."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,9 @@ TABLES = {
         loader_element BIGINT, replayed_by BIGINT"""),
     "schema_changes": _columns("""load_id BIGINT, table_name VARCHAR, column_name VARCHAR, change VARCHAR,
         old_type VARCHAR, new_type VARCHAR, loader_file_id BIGINT, loader_line BIGINT, loader_element BIGINT"""),
-    "files": _columns("""load_id BIGINT, file_id BIGINT, uri VARCHAR, size BIGINT, modified TIMESTAMPTZ, version VARCHAR,
-        source VARCHAR, lines BIGINT, blank BIGINT, items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT,
+    "files": _columns("""load_id BIGINT, file_id BIGINT, uri VARCHAR, size BIGINT, modified TIMESTAMPTZ,
+        version VARCHAR, source VARCHAR, lines BIGINT, blank BIGINT, items BIGINT, loaded BIGINT, duplicates BIGINT,
+        rejected BIGINT,
         first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ"""),
     "loads": _columns("""load_id BIGINT, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, files BIGINT, bytes BIGINT,
         items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT, discarded BIGINT, settings JSON"""),

@@ -31,6 +31,7 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
             return
         plans = lay_out_and_measure(job, report)
         if settings.dry_run:
+            entry.preview(job, plans, reads, counts, report)
             return
         commits = write(job, plans, report)
         commits += entry.write(job, plans, reads, counts, report)
@@ -157,9 +158,9 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     are all plain are marked so."""
     tallies = measure.first_look(job.sql, targets)
     elsewhere = odd.events_by_path(job.sql)
-    leaves = {(target.call, target.event_table, leaf.path) for target in targets for leaf in target.leaves}
+    paths = {(target.call, target.event_table, leaf.path) for target in targets for leaf in target.leaves}
     by_shape, by_value = odd.events_by_path(job.sql, without_repeated=True), odd.cells_by_path(job.sql)
-    books.balance("values of odd events", {key: by_shape.get(key, 0) for key in leaves}, by_value)
+    books.balance("values of odd events", {key: by_shape.get(key, 0) for key in paths}, by_value)
     doubtful_context = {leaf.path for (_, leaf), t in tallies.items() if t.doubtful and leaf.part.json == "context"}
     doubtful: dict[str, list[Leaf]] = {}
     unsure: dict[str, list[Leaf]] = {}
@@ -195,7 +196,7 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
 
 
 def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
-    """Writes the Parquet files of all tables, and finds the values that had no cell. Checks that no other is missing."""
+    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing."""
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]

@@ -44,7 +44,8 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
     connection.register("suspect", suspects)
     connection.execute("""
         CREATE TEMP TABLE mark AS
-        SELECT call, event_table, json, shape, bool_or(name IS NULL) AS rare, list(name) FILTER (name IS NOT NULL) AS names
+        SELECT call, event_table, json, shape, bool_or(name IS NULL) AS rare,
+            list(name) FILTER (name IS NOT NULL) AS names
         FROM suspect JOIN leaf USING (path) WHERE leaf.kind <> 'NULL' GROUP BY ALL
     """)
     connection.unregister("suspect")
@@ -77,8 +78,8 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
 
 
 def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
-    """Makes `odd_cell`: the winner and the losers of each cell of the odd events, `odd_row`: their winners as a map, and
-    `repeated`: the values under a key that was there before."""
+    """Makes `odd_cell`: the winner and the losers of each cell of the odd events, `odd_row`: their winners as a map,
+    and `repeated`: the values under a key that was there before."""
     connection.execute("""
         CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
             json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR)

@@ -48,7 +48,8 @@ def _load_all(settings: Settings, found: Sequence[SourceFile], report: Report, p
     report.known_files = len(found) - len(rest)
     total = sum(file.size or 0 for file in rest)
     while rest:
-        taken, rest = sources.take(rest, settings.load_bytes)
+        # a dry run shows what all files together would come to
+        taken, rest = (rest, []) if settings.dry_run else sources.take(rest, settings.load_bytes)
         load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
 
 

@@ -1,4 +1,4 @@
-"""Which tables a load writes, with which columns of which types: known schema + shape -> `TablePlan`s (sections 2-6)."""
+"""Which tables a load writes, with which columns and types: known schema + shape -> `TablePlan`s (sections 2-6)."""
 
 import re
 from collections import defaultdict

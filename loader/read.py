@@ -1,4 +1,4 @@
-"""Files to lines: compression (told by content), line ends, UTF-8, the limit of a line. No line is lost or guessed at."""
+"""Files to lines: compression (told by content), line ends, UTF-8, the limit of a line. No line is lost."""
 
 import io
 import sys
@@ -39,7 +39,7 @@ def _batches(
     ordinal = 0
     for read in reads:
         try:
-            with open(_stream_of(read.file.uri), "rb", buffering=0, closefd=read.file.uri != STDIN) as raw:  # noqa: PTH123
+            with open(_stream_of(read.file.uri), "rb", buffering=0, closefd=read.file.uri != STDIN) as raw:
                 for lines in _lines(_Counted(raw, read, progress), read, max_line_bytes):
                     yield _batch(lines, read, ordinal)
                     read.given += len(lines.data)

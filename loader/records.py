@@ -88,8 +88,8 @@ class EventName:
 class Leaf:
     """A path of one table whose values become cells of `column`, or discards for the reason that `fate` gives.
 
-    keys: from the root of the JSON part. kind: the kind of all its values (integers BIGINT, integers and others NUMBER),
-    None where they differ.
+    keys: from the root of the JSON part. kind: the kind of all its values (integers BIGINT, integers and
+    others NUMBER), None where they differ.
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
     number. plain: its values were found to be what the kind says at first sight: no text that looks like a datetime, no
@@ -135,7 +135,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What the values of one column are: number by class (values.sql, class_of), and the first one's position, if any."""
+    """What the values of one column are: number by class (values.sql, class_of); the first one's position, if any."""
 
     classes: Mapping[str, int]
     first: int | None

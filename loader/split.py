@@ -77,13 +77,13 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
     )
     containers = " OR ".join(f"starts_with(s.{field}, '{{') OR starts_with(s.{field}, '[')" for field in SCALARS)
+    sent = "coalesce(s.sentAt, default_sent_at)"
     times = ", ".join(
-        f"instant(coalesce(s.{f}, default_sent_at)) AS {n}" if f == "sentAt" else f"instant(s.{f}) AS {n}"
-        for f, n in DATETIMES.items()
+        f"instant({sent}) AS {n}" if f == "sentAt" else f"instant(s.{f}) AS {n}" for f, n in DATETIMES.items()
     )
     bad_times = " OR ".join(
-        f"(nullif({f'coalesce(s.{f}, default_sent_at)' if f == 'sentAt' else f's.{f}'}, '') IS NOT NULL AND {n} IS NULL)"
-        for f, n in DATETIMES.items()
+        f"(nullif({sent if field == 'sentAt' else f's.{field}'}, '') IS NOT NULL AND {name} IS NULL)"
+        for field, name in DATETIMES.items()
     )
     bad_objects = " OR ".join(f"NOT starts_with(s.{field}, '{{')" for field in OBJECTS)
     return f"""
@@ -130,7 +130,7 @@ def split(
     started: datetime,
     full_event: bool = False,
 ) -> None:
-    """Reads all lines (batches of `LINES`) into `item` and `reject`; `file` has file_id and modified. started: of the load, aware.
+    """Reads all lines (batches of `LINES`) into `item` and `reject`. started: of the load, aware.
 
     Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
     """

