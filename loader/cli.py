@@ -33,7 +33,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _CODES = {
     Exit.OK: "done (also: nothing new)",
-    Exit.FAILED: "failed, nothing published",
+    Exit.FAILED: "failed; what was loaded before stays",
     Exit.USAGE: "the command or a setting is not usable",
     Exit.LOOK: "loaded and published, but something needs a look, such as a file that could not be read",
     Exit.LOCKED: "another run holds the lock",

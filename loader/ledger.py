@@ -11,8 +11,10 @@ import pyarrow as pa
 
 from loader import delta
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.errors import UsageError
 from loader.records import FileRead
 from loader.schema import Column
+from loader.settings import RULES, Settings
 
 
 def _columns(text: str) -> tuple[Column, ...]:
@@ -163,3 +165,17 @@ def discards_sql(load_id: int, uuid_ts: str) -> str:
     """SELECT of the rows of `discards` from the engine's `discard`."""
     return f"""SELECT {load_id}::BIGINT AS load_id, table_name, row_id, column_name, column_value, reason, received_at,
         {uuid_ts} AS uuid_ts, loader_file_id, loader_line, loader_element, NULL::BIGINT AS replayed_by FROM discard"""
+
+
+def rules(settings: Settings, in_force: Mapping[str, Any] | None) -> str:
+    """The settings that change names or types, as JSON. UsageError if they are not those of the warehouse."""
+    chosen = {name: getattr(settings, name) for name in RULES}
+    chosen["json_paths"] = sorted(chosen["json_paths"])
+    changed = [name for name in RULES if in_force is not None and in_force[name] != chosen[name]]
+    if changed and not settings.accept_new_rules:
+        was = ", ".join(f"{name} = {json.dumps(in_force[name])}" for name in changed if in_force)
+        raise UsageError(
+            f"{settings.warehouse}: was loaded with {was}. Set that again, or give --accept-new-rules: old rows keep "
+            "the names and types that they have."
+        )
+    return json.dumps(chosen)

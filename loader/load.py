@@ -1,30 +1,27 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 from loader import books, dedup, delta, discards, entry, flatten, ledger, measure, odd, plan, read, shape, split, store
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
-from loader.errors import UsageError
 from loader.job import FileCounts, Job, Planned, Stage
 from loader.leaf_sql import classes_of
 from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
 from loader.report import Report, add
 from loader.schema import Column
-from loader.settings import RULES, Settings
+from loader.settings import Settings
 
 
 def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage) -> None:
     """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report."""
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         known = ledger.read(connection, settings.warehouse)
-        job = Job(connection, settings, known, datetime.now(UTC), _rules(settings, known.settings), stage)
+        job = Job(connection, settings, known, datetime.now(UTC), ledger.rules(settings, known.settings), stage)
         reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
         counts = scan(job, reads, report)
         if not counts:
@@ -39,20 +36,6 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
         store.make_certain(settings.warehouse, job.load_id, commits)
         store.commit(settings.warehouse, job.load_id, commits)
         report.loads.append(job.load_id)
-
-
-def _rules(settings: Settings, in_force: Mapping[str, Any] | None) -> str:
-    """The settings that change names or types, as JSON. UsageError if they are not those of the warehouse."""
-    rules = {name: getattr(settings, name) for name in RULES}
-    rules["json_paths"] = sorted(rules["json_paths"])
-    changed = [name for name in RULES if in_force is not None and in_force[name] != rules[name]]
-    if changed and not settings.accept_new_rules:
-        was = ", ".join(f"{name} = {json.dumps(in_force[name])}" for name in changed if in_force)
-        raise UsageError(
-            f"{settings.warehouse}: was loaded with {was}. Set that again, or give --accept-new-rules: old rows keep "
-            "the names and types that they have."
-        )
-    return json.dumps(rules)
 
 
 def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileCounts]:

@@ -43,6 +43,7 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
 
 def _load_all(settings: Settings, found: Sequence[SourceFile], report: Report, progress: Progress) -> None:
     with db.connect() as connection:
+        ledger.rules(settings, ledger.read(connection, settings.warehouse).settings)
         loaded = ledger.loaded(connection, settings.warehouse, [file.uri for file in found])
     rest = list(found) if settings.reload else sources.new(found, loaded)
     report.known_files = len(found) - len(rest)

@@ -3,6 +3,8 @@
 import errno
 import os
 import re
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -62,16 +64,32 @@ def told() -> Iterator[None]:
 
 
 def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Result]) -> Result:
-    """Does work on a connection in a thread, so that Ctrl-C stops it: a streaming engine does not look for it."""
-    with ThreadPoolExecutor(1) as pool:
-        doing = pool.submit(work)
-        try:
+    """Does work on a connection in a thread, so that Ctrl-C stops it: a streaming engine does not look for it.
+
+    Raises KeyboardInterrupt then. A second Ctrl-C ends the process, whatever it waits for.
+    """
+    asked = threading.Event()
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    before = signal.getsignal(signal.SIGINT)
+    listening = before is not signal.SIG_IGN and threading.current_thread() is threading.main_thread()
+    if listening:
+        signal.signal(signal.SIGINT, ask)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            doing = pool.submit(work)
+            while not wait([doing], timeout=0.1).done:
+                if asked.is_set():
+                    connection.interrupt()  # again and again: it is forgotten where a query is just being started
+            if asked.is_set() and doing.exception():  # of several classes, by where it was
+                raise KeyboardInterrupt
             return doing.result()
-        except KeyboardInterrupt:
-            while not doing.done():
-                connection.interrupt()
-                wait([doing], timeout=0.1)
-            raise
+    finally:
+        if listening:
+            signal.signal(signal.SIGINT, before)
 
 
 def write(
@@ -111,6 +129,7 @@ def write_csv(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
     to.write(encode.csv_header(rows.columns).encode() + b"\n")
     for (lines,) in _batches(rows, encode.csv_line(rows.types)):
         to.write("".join(f"{line}\n" for line in lines).encode())
+        to.flush()
 
 
 def write_json(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
@@ -119,6 +138,7 @@ def write_json(rows: duckdb.DuckDBPyRelation, to: BinaryIO) -> None:
     between = b"["
     for (lines,) in _batches(rows, encode.json_line(names, rows.types)):
         to.write(between + ",\n".join(lines).encode())
+        to.flush()
         between = b",\n"
     to.write(b"[]\n" if between == b"[" else b"]\n")
 

@@ -11,14 +11,14 @@ from typing import BinaryIO, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from loader.records import LINES, STDIN, FileRead
 
 BLOCK = 4 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-_READ_ERRORS = (OSError, EOFError, igzip.BadGzipFile, pa.ArrowException, ValueError)
+_READ_ERRORS = (OSError, EOFError, isal_zlib.error, pa.ArrowException)
 
 
 def lines(
@@ -46,7 +46,17 @@ def _batches(
                     read.lines += len(lines)
                     ordinal += len(lines)
         except _READ_ERRORS as error:
-            read.error = f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
+            read.error = _why(error)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return (
+            "the compressed data ends too early. The file is cut off or still being written; the next run tries again."
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}. The next run tries again."
+    return f"the data cannot be decompressed ({error}). Copy the file again; the next run tries again."
 
 
 def _ahead(items: Iterator[pa.RecordBatch], depth: int = 3) -> Iterator[pa.RecordBatch]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from loader.errors import LoaderError
 from loader.records import STDIN, SourceFile
 
+_BUCKETS = ("s3://", "gs://", "az://")
 _GROWTH = 10  # of compressed events, when they are read
 _RUDDER_SOURCE = re.compile(r"(?:^|/)rudder-logs/([^/]+)/")
 
@@ -36,6 +37,10 @@ def find(sources: Sequence[str], source_name: str | None, started: datetime) -> 
 
 
 def _expand(given: str) -> list[Path]:
+    if given.startswith(_BUCKETS):
+        raise LoaderError(
+            f"{given}: this version reads files on disk only, no buckets. Copy the files, then load them."
+        )
     path = Path(given)
     if not path.exists():
         if not has_magic(given):

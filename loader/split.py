@@ -212,7 +212,8 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
                 WHEN 'bad_batch' THEN 'batch is no array but: ' || json_word(batch_kind)
                 WHEN 'invalid_utf8' THEN 'bytes that are not UTF-8 are shown as U+FFFD'
                 WHEN 'line_too_long' THEN 'the line is longer than max_line_bytes; its beginning is kept' END AS detail,
-            CASE WHEN strlen(text) <= 1048576 THEN text ELSE left(text, 262144) END AS raw
+            CASE WHEN strlen(text) <= 1048576 THEN text
+                WHEN strlen(text) = length(text) THEN left(text, 1048576) ELSE left(text, 262144) END AS raw
         FROM bad
     """)
     connection.execute("DELETE FROM item WHERE NOT is_event")

@@ -20,7 +20,7 @@ _LOADS = f"""
 """
 _REASONS = "SELECT reason, count(*) FROM loader.{} WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
 _NAMELESS = f"""
-    SELECT event_text, count(*) AS rows FROM other_events WHERE trim(event_text) <> ''
+    SELECT coalesce(event_text, '') AS event_text, count(*) AS rows FROM other_events
     GROUP BY event_text ORDER BY rows DESC, event_text LIMIT {NAMES}
 """
 # The files of the last days, as the views name them: so the counts are those of the load that is seen.

@@ -37,7 +37,7 @@ class Written:
 
 def check_path(warehouse: Path) -> Path:
     """The absolute path of a warehouse. UsageError where such a path would be misread by the engines."""
-    path = warehouse.absolute()
+    path = Path(warehouse).absolute()
     if bad := [character for character in str(path) if character in _UNUSABLE or not character.isprintable()]:
         raise UsageError(f"{path}: a warehouse's path may not contain {bad[0]!r}. Choose another folder.")
     return path

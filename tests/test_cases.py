@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 import loader
@@ -131,7 +132,25 @@ def rule_columns(table: str, settings: Mapping[str, Any]) -> dict[str, str]:
     return {**RULE_COLUMNS, **own, **(full if table in warehouses.CALL_TABLES else {})}
 
 
-def found(folder: Path, settings: Mapping[str, Any], tables: Mapping[str, warehouses.Table]) -> str:
+@dataclass(frozen=True)
+class Found:
+    """What is published. text: as a case has it. schema: the changes of the schema, and the discards."""
+
+    text: str
+    tables: dict[str, warehouses.Table]
+    schema: list[Any]
+
+
+def look(folder: Path, settings: Mapping[str, Any]) -> Found:
+    with warehouses.opened(folder) as connection:
+        tables = warehouses.tables_of(connection)
+        schema = connection.execute("FROM loader.schema_changes UNION ALL BY NAME FROM loader.discards ORDER BY ALL")
+        return Found(text_of(connection, settings, tables), tables, schema.fetchall())
+
+
+def text_of(
+    connection: duckdb.DuckDBPyConnection, settings: Mapping[str, Any], tables: Mapping[str, warehouses.Table]
+) -> str:
     """The warehouse as a case has it. Call tables without rows are left out: they have their rule columns, no more."""
     lines = []
     for name, table in sorted(tables.items(), key=lambda item: (item[0] not in warehouses.CALL_TABLES, item[0])):
@@ -148,15 +167,12 @@ def found(folder: Path, settings: Mapping[str, Any], tables: Mapping[str, wareho
         ("rejects", "loader_file_id, loader_line, loader_element, reason, detail, raw"),
         ("discards", "* EXCLUDE (load_id, uuid_ts, replayed_by)"),
     ):
-        rows = rows_of(folder, f"SELECT {columns} FROM loader.{name} ORDER BY ALL")
-        rows.sort(key=lambda row: [row.get(name) or 0 for name in LINEAGE])
+        result = connection.execute(f"SELECT {columns} FROM loader.{name} ORDER BY ALL")
+        names = [column for column, *_ in result.description]
+        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        rows.sort(key=lambda row: [row.get(place) or 0 for place in LINEAGE])
         lines += [f"== {name}"] * bool(rows) + [line_of(row) for row in rows]
     return "".join(line + "\n" for line in lines)
-
-
-def rows_of(folder: Path, sql: str) -> list[dict[str, Any]]:
-    names = [name for (name, *_) in warehouses.query(folder, f"DESCRIBE {sql}")]
-    return [dict(zip(names, row, strict=True)) for row in warehouses.query(folder, sql)]
 
 
 @pytest.mark.parametrize(
@@ -179,30 +195,27 @@ def test_case(path: Path, tmp_path: Path) -> None:
         report = run(tmp_path, [source for source, _ in new], case.settings)
         assert (report.files, report.known_files, len(report.loads)) == (len(new), 0, 1)
         sources += new
-    tables = warehouses.tables(tmp_path)
-    text = found(tmp_path, case.settings, tables)
+    first = look(tmp_path, case.settings)
     if os.environ.get("LOADER_UPDATE_CASES"):
-        path.write_text(case.head + EXPECT + text, encoding="utf-8")
+        path.write_text(case.head + EXPECT + first.text, encoding="utf-8")
     else:
-        assert text == case.expected
-    assert tables.keys() >= {*warehouses.CALL_TABLES}
-    assert ("users" in tables) == (not case.settings.get("skip_users_table"))
-    for table in tables.values():
+        assert first.text == case.expected
+    assert first.tables.keys() >= {*warehouses.CALL_TABLES}
+    assert ("users" in first.tables) == (not case.settings.get("skip_users_table"))
+    for table in first.tables.values():
         assert all(began <= row["uuid_ts"] <= datetime.now(UTC) for row in table.rows)
 
     # The same files: there is nothing to load.
     report = run(tmp_path, [source for source, _ in sources], case.settings)
     assert (report.known_files, report.files, report.loads, report.items) == (len(sources), 0, [], 0)
-    assert found(tmp_path, case.settings, warehouses.tables(tmp_path)) == text
+    assert look(tmp_path, case.settings) == first
 
     # The same lines in files that look new: all events are duplicates, and no table changes.
-    ledger = "SELECT * FROM loader.discards UNION ALL BY NAME SELECT * FROM loader.schema_changes ORDER BY ALL"
-    before = warehouses.query(tmp_path, ledger)
     for source, modified in sources:
         later = (modified + timedelta(seconds=1)).timestamp()
         os.utime(source, (later, later))
     report = run(tmp_path, [source for source, _ in sources], case.settings)
     assert (report.known_files, report.files, report.loaded, report.rows) == (0, len(sources), 0, {})
     assert report.items == report.duplicates + report.rejected
-    assert warehouses.tables(tmp_path) == tables
-    assert warehouses.query(tmp_path, ledger) == before
+    last = look(tmp_path, case.settings)
+    assert (last.tables, last.schema) == (first.tables, first.schema)

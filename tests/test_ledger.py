@@ -186,7 +186,6 @@ def test_schema_changes(folder: Path) -> None:
     ]
 
 
-@pytest.mark.xfail(reason="the place is that of the first event that has the key, null or not")
 def test_the_first_value_is_not_null(tmp_path: Path) -> None:
     events = [{"type": "reset", "messageId": str(at), "properties": {"v": at or None}} for at in range(2)]
     warehouses.load(tmp_path, {"1": warehouses.lines(*events)})

@@ -3,8 +3,6 @@
 import re
 import shutil
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +40,6 @@ def track(number: int, event: str) -> dict[str, Any]:
     return {**reset(number), "type": "track", "event": event, "messageId": f"t{number}"}
 
 
-@contextmanager
-def opened(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(folder / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-
-
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a warehouse of one load, of resets only."""
@@ -80,7 +71,7 @@ def test_all_tables_are_there_from_the_first_load_on(loaded: Path) -> None:
 
 def test_views_only(loaded: Path) -> None:
     """Nothing but views that any DuckDB can read, in a file for DuckDB 1.1 and later."""
-    with opened(loaded) as connection:
+    with warehouses.opened(loaded) as connection:
         assert connection.execute("SELECT count(*) FROM duckdb_tables() WHERE NOT internal").fetchall() == [(0,)]
         views = connection.execute(
             "SELECT schema_name, list(view_name ORDER BY view_name) FROM duckdb_views() WHERE NOT internal GROUP BY ALL"
@@ -96,7 +87,7 @@ def test_views_only(loaded: Path) -> None:
 
 def test_columns_of_a_view_are_typed(loaded: Path) -> None:
     """A file that lacks a newer column reads as NULL there; `received_date` is a DATE that prunes files."""
-    with opened(loaded) as connection:
+    with warehouses.opened(loaded) as connection:
         [(plan,)] = [
             row[1:]
             for row in connection.execute("EXPLAIN SELECT id FROM resets WHERE received_date = '2024-05-02'").fetchall()
@@ -111,7 +102,7 @@ def test_readers_keep_what_they_have_open(tmp_path: Path) -> None:
     next load."""
     warehouses.load(tmp_path, {"1": warehouses.lines(track(1, "A"))})
     inode = (tmp_path / "warehouse" / "warehouse.duckdb").stat().st_ino
-    with opened(tmp_path) as before:
+    with warehouses.opened(tmp_path) as before:
         sql = "SELECT (SELECT count(*) FROM tracks), (SELECT count(*) FROM a), (SELECT load_id FROM loader.published)"
         assert before.execute(sql).fetchall() == [(1, 1, 1)]
         warehouses.load(tmp_path, {"2": warehouses.lines(track(2, "A"), track(3, "B"))})

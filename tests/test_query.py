@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -280,11 +281,8 @@ def test_a_reader_that_leaves_is_nothing_to_tell(folder: Path) -> None:
         assert process.wait(30) == 1
 
 
-@pytest.mark.parametrize(
-    "sql",
-    ["SELECT range FROM range(1_000_000_000_000)", "SELECT 1 UNION ALL SELECT count(*) FROM range(1_000_000_000_000)"],
-)
-def test_ctrl_c_stops_a_query(folder: Path, sql: str) -> None:
+def test_ctrl_c_stops_a_query(folder: Path) -> None:
+    sql = "SELECT range FROM range(1_000_000_000_000)"
     with subprocess.Popen(
         [sys.executable, "-m", "loader", "query", sql, "--format", "csv", "--warehouse", folder],
         cwd=ROOT,
@@ -296,6 +294,18 @@ def test_ctrl_c_stops_a_query(folder: Path, sql: str) -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=30)
         assert (process.returncode, stderr) == (130, b"error: interrupted; what was committed stays\n")
+
+
+def test_ctrl_c_stops_a_query_that_gives_nothing_yet(connection: duckdb.DuckDBPyConnection) -> None:
+    rows = query.result(
+        connection, "SELECT count(*) FROM range(1_000_000) a, range(1_000_000) b WHERE a.range * b.range % 7 = 3"
+    )
+    assert rows is not None
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        query.interruptible(connection, lambda: query.write(rows, "csv", None, io.BytesIO()))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 # --- tables on a terminal ---------------------------------------------------------------------------------------------

@@ -120,6 +120,7 @@ def test_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     descriptor = os.open(tmp_path / "f", os.O_RDONLY)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: descriptor))
     assert [row["text"] for row in lines_of([file_read("-")])] == ["a\n", "b\n"]
+    os.close(descriptor)  # it is the caller's, and still open
 
 
 # --- any bytes, any blocks ------------------------------------------------------------------------------------------
@@ -157,25 +158,22 @@ def test_any_bytes_in_any_blocks(data: bytes, block: int, pack: Any) -> None:
 
 @given(contents, st.integers(3, 9), st.integers(1, 12), st.integers(13, 20))
 def test_any_limit_of_a_line(data: bytes, block: int, limit: int, raw_bytes: int) -> None:
-    """No line is lost or joined to another; one that is too long is cut, the others are whole."""
+    """No line is lost or joined to another; one that is too long is cut if need be, the others are whole."""
     assume(not data.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd")))
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(read, "BLOCK", block)
         patch.setattr(read, "RAW_BYTES", raw_bytes)
         found = texts(Path(folder) / "f", data, limit)
-    lines = split(data)
-    assert len(found) == len(lines)
-    for (text, fault), line in zip(found, lines, strict=True):
-        content = line.removesuffix(b"\n")
-        if len(content) == limit:  # the limit itself: with or without the line end
-            assert fault in ("line_too_long", fault_of(line))
-        elif len(content) > limit:
-            assert fault == "line_too_long"
-            whole = line.decode("utf-8", "replace")
-            assert whole.startswith((text, text.removesuffix("\ufffd")))  # cut inside a character
-            assert len(text.encode()) > limit
+    for (text, fault), line in zip(found, split(data), strict=True):
+        whole = line.decode("utf-8", "replace")
+        if len(line.removesuffix(b"\n")) <= limit:
+            assert (text, fault) == (whole, fault_of(line))
+        elif len(whole.encode()) <= raw_bytes:
+            assert (text, fault) == (whole, "line_too_long")
         else:
-            assert (text, fault) == (line.decode("utf-8", "replace"), fault_of(line))
+            assert fault == "line_too_long"
+            assert whole.startswith((text, text.removesuffix("\ufffd")))  # cut inside a character
+            assert raw_bytes - 3 <= len(text.encode()) <= raw_bytes
 
 
 # --- end to end -----------------------------------------------------------------------------------------------------
@@ -190,7 +188,7 @@ def ids(folder: Path) -> list[str]:
 
 
 def test_lines_that_are_no_text_or_too_long(tmp_path: Path) -> None:
-    """The neighbours load, and what can be shown of the line is kept: of a long one the first MiB."""
+    """The neighbours load, and what can be shown of the line is kept: its first MiB."""
     long = json.dumps(reset("long", properties={"text": "x" * 3 * MIB})).encode()
     data = warehouses.lines(
         reset("a"), b'{"type": "reset", "messageId": "\xff\xc3"}', reset("b"), long, reset("c"), "", reset("d")
@@ -199,10 +197,23 @@ def test_lines_that_are_no_text_or_too_long(tmp_path: Path) -> None:
     assert (report.lines, report.items, report.loaded) == (8, 7, 4)
     assert report.rejects == {"invalid_utf8": 1, "line_too_long": 2}
     assert ids(tmp_path) == ["a", "b", "c", "d"]
-    rejects = warehouses.query(tmp_path, "SELECT loader_line, reason, raw FROM loader.rejects ORDER BY ALL")
-    assert [row[:2] for row in rejects] == [(2, "invalid_utf8"), (4, "line_too_long"), (8, "line_too_long")]
-    assert rejects[0][2] == '{"type": "reset", "messageId": "\ufffd\ufffd"}'
-    assert [row[2] for row in rejects[1:]] == [long[:MIB].decode()] * 2
+    assert warehouses.query(tmp_path, "SELECT loader_line, reason, raw FROM loader.rejects ORDER BY ALL") == [
+        (2, "invalid_utf8", '{"type": "reset", "messageId": "\ufffd\ufffd"}'),
+        (4, "line_too_long", long[:MIB].decode()),
+        (8, "line_too_long", long[:MIB].decode()),
+    ]
+
+
+def test_what_is_kept_of_a_long_reject(tmp_path: Path) -> None:
+    """The first MiB, to a whole character."""
+    letters, accents = b"x" * 3 * MIB, ("é" * MIB).encode()
+    report = warehouses.load(tmp_path, {"f": warehouses.lines(letters, b"x" + accents, b"\xff" + accents)})
+    assert report.rejects == {"invalid_utf8": 1, "invalid_json": 2}
+    assert [raw for (raw,) in warehouses.query(tmp_path, "SELECT raw FROM loader.rejects ORDER BY loader_line")] == [
+        "x" * MIB,
+        "x" + "é" * (MIB // 2 - 1),
+        "\ufffd" + "é" * (MIB // 2 - 2),
+    ]
 
 
 def test_crlf_and_bom(tmp_path: Path) -> None:

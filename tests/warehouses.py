@@ -1,7 +1,8 @@
 """Real loads for tests: events in, the published tables out, in the form that `reference.Warehouse` has."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -43,42 +44,50 @@ def load(folder: Path, files: Mapping[str, bytes], **settings: Any) -> loader.Re
     return loader.run(loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **settings))
 
 
-def query(folder: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows that a plain DuckDB client gets from the published file."""
+@contextmanager
+def opened(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The published file as a plain DuckDB client opens it."""
     with duckdb.connect(str(folder / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+
+
+def query(folder: Path, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows that a plain DuckDB client gets from the published file."""
+    with opened(folder) as connection:
         return connection.execute(sql, list(parameters)).fetchall()
 
 
 def tables(folder: Path) -> dict[str, Table]:
     """All published tables of events, and `users`."""
-    with duckdb.connect(str(folder / "warehouse" / "warehouse.duckdb"), read_only=True) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        json_columns = set(
-            connection.execute(
-                "SELECT table_name, column_name FROM loader.schema_changes WHERE new_type = 'JSON'"
-            ).fetchall()
-        )
-        found = {}
-        names = connection.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal")
-        for (name,) in names.fetchall():
-            result = connection.execute(f'SELECT * FROM main."{name}"')
-            columns = [(column[0], str(column[1])) for column in result.description]
-            types = {
-                column: "JSON"
-                if ("identifies" if name == "users" else name, column) in json_columns
-                else {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(t, t)
-                for column, t in columns
-            }
-            rows = [dict(zip(types, row, strict=True)) for row in result.fetchall()]
-            rows.sort(
-                key=lambda row: [
-                    (row.get(key) is None, row.get(key))
-                    for key in ("loader_file_id", "loader_line", "loader_element", "id")
-                ]
-            )
-            found[name] = Table(types, rows)
-        return found
+    with opened(folder) as connection:
+        return tables_of(connection)
+
+
+def tables_of(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
+    """The same, by a connection to the published file."""
+    json_columns = set(
+        connection.execute(
+            "SELECT table_name, column_name FROM loader.schema_changes WHERE new_type = 'JSON'"
+        ).fetchall()
+    )
+    found = {}
+    names = connection.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal")
+    for (name,) in names.fetchall():
+        result = connection.execute(f'SELECT * FROM main."{name}"')
+        types = {column: type_of(name, column, str(type_), json_columns) for column, type_, *_ in result.description}
+        rows = [dict(zip(types, row, strict=True)) for row in result.fetchall()]
+        places = ("loader_file_id", "loader_line", "loader_element", "id")
+        rows.sort(key=lambda row: [(row.get(key) is None, row.get(key)) for key in places])
+        found[name] = Table(types, rows)
+    return found
+
+
+def type_of(table: str, column: str, type_: str, json_columns: set[tuple[str, str]]) -> str:
+    """A column's type as the schema has it; `users` has the columns of `identifies`."""
+    if ("identifies" if table == "users" else table, column) in json_columns:
+        return "JSON"
+    return {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}.get(type_, type_)
 
 
 def plain(value: Any) -> Any:
