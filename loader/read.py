@@ -18,7 +18,12 @@ from loader.records import LINES, STDIN, FileRead
 BLOCK = 4 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
-_READ_ERRORS = (OSError, EOFError, isal_zlib.error, pa.ArrowException)
+_READ_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    cast(type[Exception], isal_zlib.error),
+    pa.ArrowException,
+)
 
 
 def lines(
@@ -52,7 +57,7 @@ def _batches(
 def _why(error: Exception) -> str:
     if isinstance(error, EOFError):
         return (
-            "the compressed data ends too early. The file is cut off or still being written; the next run tries again."
+            "the compressed data ends too early: the file is cut off or still being written. The next run tries again."
         )
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}. The next run tries again."

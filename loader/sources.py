@@ -38,9 +38,7 @@ def find(sources: Sequence[str], source_name: str | None, started: datetime) -> 
 
 def _expand(given: str) -> list[Path]:
     if given.startswith(_BUCKETS):
-        raise LoaderError(
-            f"{given}: this version reads files on disk only, no buckets. Copy the files, then load them."
-        )
+        raise LoaderError(f"{given}: this version reads files on disk, no buckets. Copy the files, then load those.")
     path = Path(given)
     if not path.exists():
         if not has_magic(given):
