@@ -337,10 +337,10 @@ def publish(ctx: click.Context) -> None:
 
     That is needed after the warehouse was moved, or the file was lost.
     """
-    from loader import republish
+    from loader import pipeline
 
     wanted, _ = _gather(ctx, {})
-    load_id, tables = republish.republish(wanted)
+    load_id, tables = pipeline.republish(wanted)
     if ctx.obj["json"]:
         _write_json({"load": load_id, "tables": tables})
     _inform(ctx, f"published load {load_id}: {tables:,} tables")

@@ -34,5 +34,6 @@ def connect(
     config["temp_directory"] = str(spill) if spill else ""
     connection = duckdb.connect(config=config)
     connection.execute("SET GLOBAL TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     connection.execute(files("loader").joinpath("values.sql").read_text())
     return connection

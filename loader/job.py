@@ -48,7 +48,8 @@ class FileCounts:
 @dataclass(slots=True)
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
-    number of values that are to be cells or discards. firsts: by column, the position of the first value."""
+    number of values that are to be cells or discards. firsts: by column, the position of the first value.
+    relation: where the staged rows lie."""
 
     plan: TablePlan
     rows: int
@@ -56,3 +57,4 @@ class Planned:
     values: dict[str, int]
     firsts: dict[str, int]
     has_odd: bool
+    relation: str

@@ -75,10 +75,16 @@ class Values:
     """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts.
 
     cells: (leaf, type of cell) that are to be made; those of plain values are read typed. leaves: others to be read.
+    root: keys of `context` that are read as text besides, as `context_typed.<key>`.
     """
 
     def __init__(
-        self, leaves: Iterable[Leaf], relation: str, condition: str = "true", cells: Iterable[tuple[Leaf, str]] = ()
+        self,
+        leaves: Iterable[Leaf],
+        relation: str,
+        condition: str = "true",
+        cells: Iterable[tuple[Leaf, str]] = (),
+        root: Sequence[str] = (),
     ):
         self._texts: dict[tuple[str, int], int] = {}
         self._kinds: dict[tuple[str, int], int] = {}
@@ -86,7 +92,7 @@ class Values:
         lists = []
         cells = list(cells)
         for json in JSON_PARTS:
-            tree: dict[str, Any] = {}
+            tree: dict[str, Any] = dict.fromkeys(root, "VARCHAR") if json == "context" else {}
             rest = [leaf for leaf in leaves if leaf.part.json == json]
             for leaf, type_ in cells:
                 if leaf.part.json != json or (json, leaf.path, type_) in self._typed:

@@ -115,25 +115,32 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     rows = flatten.rows(job.sql)
     there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
     with_odd = flatten.with_odd(job.sql)
+    events = sum(count for *_, count in rows)
     planned = []
     for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
         planned.append(
-            _decide(job, target, measures, *there[target.table], (target.call, target.event_table) in with_odd)
+            _decide(job, target, measures, *there[target.table], events, (target.call, target.event_table) in with_odd)
         )
     done = {each.plan.target.table for each in planned}
-    planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
+    planned += [_decide(job, target, {}, 0, [], events, False) for target in targets if target.table not in done]
     flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
     return planned
 
 
 def _decide(
-    job: Job, target: Target, measures: Mapping[str, Measure], rows: int, dates: list[str], has_odd: bool
+    job: Job,
+    target: Target,
+    measures: Mapping[str, Measure],
+    rows: int,
+    dates: list[str],
+    events: int,
+    has_odd: bool,
 ) -> Planned:
     decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
     kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
     values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
     firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
-    return Planned(decided, rows, dates, values, firsts, has_odd)
+    return Planned(decided, rows, dates, values, firsts, has_odd, flatten.relation_of(target, rows, events))
 
 
 def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
@@ -213,9 +220,10 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
 
 
 def _write_table(job: Job, planned: Planned) -> store.Written:
-    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
+    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.relation, planned.has_odd)
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
+        cursor.execute("SET enable_progress_bar = false")
         return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from loader import db, ledger, load, publish, sources, store, users
+from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
 from loader.settings import Settings
@@ -54,15 +55,35 @@ def _load_all(settings: Settings, found: Sequence[SourceFile], report: Report, p
         load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
 
 
-def _publish(settings: Settings) -> None:
-    """Brings `users` and `warehouse.duckdb` up to the last load, if they are behind."""
+def republish(settings: Settings) -> tuple[int, int]:
+    """Makes `warehouse.duckdb` afresh, after a move or a loss. The load that is seen then, and the number of tables.
+
+    Raises LoaderError where nothing was ever loaded, LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    with store.locked(settings.warehouse):
+        store.recover(settings.warehouse)
+        load_id, tables = _publish(settings, afresh=True)
+    if not load_id:
+        raise LoaderError(f"{settings.warehouse}: nothing is loaded yet, so there is nothing to publish.")
+    return load_id, tables
+
+
+def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
+    """Brings `users` and `warehouse.duckdb` up to the last load, if they are behind, or anew. That load (0: there is
+    none), and the number of tables."""
     warehouse = settings.warehouse
     with db.connect(settings.engine_memory, settings.threads, store.spill_folder(warehouse)) as connection:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
-            return
+            return 0, 0
         if not settings.skip_users_table:
             users.rebuild(connection, warehouse, state.last_load)
-        changed = {commit.name for _, commits in store.manifests(warehouse) for commit in commits}
-        publish.up_to(connection, warehouse, state.last_load, [*state.tables], changed)
+        tables = [*state.tables, users.TABLE]
+        folders = {table: store.table_folder(table) for table in tables}
+        there = {table: folder for table, folder in folders.items() if (warehouse / folder).exists()}
+        changed = {commit.name for _, commits in store.manifests(warehouse) for commit in commits} | {users.TABLE}
+        publish.up_to(connection, warehouse, state.last_load, there, changed, afresh)
     store.forget(warehouse, state.last_load)
+    return state.last_load, len(there)

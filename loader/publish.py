@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import duckdb
 from loader import delta
 from loader.calls import PARTITION
 from loader.db import literal, quote
-from loader.schema import Column, folder_of
+from loader.schema import Column
 
 NAME = "warehouse.duckdb"
 SCHEMAS = ("main", "loader")
@@ -60,25 +60,17 @@ def up_to(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     load_id: int,
-    tables: Sequence[str],
+    tables: Mapping[str, str],
     changed: Collection[str],
+    afresh: bool = False,
 ) -> None:
-    """Publishes a load, if it is not published yet: `users` and the tables of the ledger, and of `tables` those in
-    `changed`; all of them where there is no usable file of before."""
+    """Publishes a load, if it is not published yet: the ledger, and of `tables` (name -> folder) those in `changed`; all
+    of them with `afresh`, or where there is no usable file of before."""
     shown = published(warehouse)
-    if shown == (load_id, str(warehouse)):
+    if shown == (load_id, str(warehouse)) and not afresh:
         return
-    afresh = shown is None or shown[1] != str(warehouse)
-    folders = {
-        table: f"tables/{folder_of(table)}"
-        for table in (*tables, "users")
-        if (warehouse / f"tables/{folder_of(table)}").exists()
-    }
-    views = [
-        View("main", table, folder)
-        for table, folder in folders.items()
-        if afresh or table in changed or table == "users"
-    ]
+    afresh = afresh or shown is None or shown[1] != str(warehouse)
+    views = [View("main", table, folder) for table, folder in tables.items() if afresh or table in changed]
     views += [View("loader", table, f"loader/{table}") for table in LEDGER]
     publish(connection, warehouse, views, load_id=load_id, afresh=afresh)
 

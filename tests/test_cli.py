@@ -303,7 +303,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
     assert done.stdout.endswith(
         "  Exit codes:\n"
         "    0  done (also: nothing new)\n"
-        "    1  failed, nothing published\n"
+        "    1  failed; what was loaded before stays\n"
         "    2  the command or a setting is not usable\n"
         "    3  loaded and published, but something needs a look, such as a file that could not be read\n"
         "    4  another run holds the lock\n"

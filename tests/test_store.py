@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import loader
-from loader import republish, store
+from loader import pipeline, store
 from loader.errors import Exit, LoaderError, LockedError, UsageError
 from tests import warehouses
 
@@ -193,7 +193,7 @@ def test_recovery_reads_no_input(dead: dict[str, tuple[Path, int]], uninterrupte
     """`loader publish` finishes a load, too. The file that it came from may be gone."""
     folder, _ = dead[TO_PUBLISH]
     (folder / "in" / "2").unlink()
-    load, tables = republish.republish(loader.Settings(warehouse=folder / "warehouse"))
+    load, tables = pipeline.republish(loader.Settings(warehouse=folder / "warehouse"))
     assert (load, tables) == (2, 10)
     assert content(folder) == uninterrupted
     assert store.manifests(folder / "warehouse") == []
