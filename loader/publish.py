@@ -64,8 +64,10 @@ def up_to(
     changed: Collection[str],
     afresh: bool = False,
 ) -> None:
-    """Publishes a load, if it is not published yet: the ledger, and of `tables` (name -> folder) those in `changed`; all
-    of them with `afresh`, or where there is no usable file of before."""
+    """Publishes a load, if it is not published yet: the ledger, and of `tables` (name -> folder) those in `changed`.
+
+    All of them with `afresh`, or where there is no usable file of before.
+    """
     shown = published(warehouse)
     if shown == (load_id, str(warehouse)) and not afresh:
         return

@@ -117,7 +117,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     ),
     # rows written = rows planned
     "an event is lost after the scan": (
-        lambda: around(flatten, "stage", "DELETE FROM flat WHERE id = 'i1'"),
+        lambda: around(flatten, "stage", "DELETE FROM item WHERE id = 'i1'", first=True),
         "rows of identifies: identifies: 1 expected, 0 found",
     ),
     "an odd event is lost": (

@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     if isinstance(value, float):
-        return ("DOUBLE", repr(value))
+        return ("DOUBLE", repr(value + 0.0))  # Parquet dictionaries take -0.0 for 0.0
     if isinstance(value, date | bool):
         return value
     return value
