@@ -9,7 +9,7 @@ from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
 from loader.paths import split_path
-from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, Leaf, TablePlan
+from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TOO_MANY, Leaf, TablePlan
 from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 
 _COLUMNS = """table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value VARCHAR, reason VARCHAR,
@@ -103,7 +103,7 @@ def _is_source(leaf: Leaf) -> bool:
     return leaf.part == CONTEXT and leaf.keys == ("ip",) and leaf.kind not in ("ARRAY", None)
 
 
-def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None:
+def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequence[str]) -> None:
     """The same for the odd events of a table, and name_collision: the losers of a cell that differ from its winner."""
     target = plan.target
     of_event = target.event_table is not None
@@ -116,24 +116,26 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan) -> None
         {head} 'name_collision', {tail} FROM {source}
         AND o.fate = '{COLUMN}' AND NOT o.winner AND o.json <> o.winner_json
     """)
-    dropped = {leaf.column for leaf in target.leaves if leaf.fate == "too_many_columns"}
-    names = connection.execute(f"SELECT DISTINCT o.name, o.fate FROM {source} AND (o.winner OR o.fate <> '{COLUMN}')")
+    connection.execute(f"{head} o.fate, {tail} FROM {source} AND o.fate NOT IN ('{COLUMN}', '{RULE_COLUMN}')")
+    dropped = sorted({leaf.column for leaf in target.leaves if leaf.fate == TOO_MANY})
+    if dropped:
+        connection.execute(
+            f"{head} '{TOO_MANY}', {tail} FROM {source} AND o.winner AND list_contains($dropped, o.name)",
+            {"dropped": dropped},
+        )
+    for name in sorted({leaf.column for leaf in target.leaves if leaf.fate == RULE_COLUMN}):
+        unlike = _unlike_rule("o.text", "o.kind", rules[name])
+        this = f"{source} AND o.name = $name AND o.fate = '{RULE_COLUMN}' AND {unlike}"
+        connection.execute(f"{head} '{RULE_COLUMN}', {tail} FROM {this}", {"name": name})
     types = {column.name: column for column in plan.columns}
-    leaves = {leaf.column: leaf for leaf in target.leaves}
-    for name, fate in names.fetchall():
-        this = f"{head} {{}}, {tail} FROM {source} AND o.name = {literal(name)} AND o.fate = {literal(fate)}"
-        if fate == RULE_COLUMN:
-            connection.execute(this.format(literal(fate)) + f" AND {_unlike_rule('o.text', 'o.kind', rules[name])}")
-        elif fate != COLUMN:
-            connection.execute(this.format(literal(fate)))
-        elif name in dropped:
-            connection.execute(this.format("'too_many_columns'") + " AND o.winner")
-        else:
-            type_ = cell_type(plan, types[name], leaves[name])
-            if type_ not in ("kept", "VARCHAR", "JSON"):
-                connection.execute(
-                    this.format("'type_mismatch'") + f" AND o.winner AND cell_{type_.lower()}(o.text, o.kind) IS NULL"
-                )
+    leaves = {leaf.column: leaf for leaf in target.leaves if leaf.fate == COLUMN}
+    for name in short:
+        type_ = cell_type(plan, types[name], leaves[name]).lower()
+        if type_ not in ("kept", "varchar", "json"):
+            misfit = f"o.winner AND cell_{type_}(o.text, o.kind) IS NULL"
+            connection.execute(
+                f"{head} 'type_mismatch', {tail} FROM {source} AND o.name = $name AND {misfit}", {"name": name}
+            )
 
 
 def _unlike_rule(text: str, kind: str, column: object) -> str:

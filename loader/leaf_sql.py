@@ -9,6 +9,7 @@ from loader.paths import pointer
 from loader.records import NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
+_MAX_DEPTH = 32  # of a path that json_transform reads; deeper ones are read by pointer
 JSON_PARTS = ("context", "props", "user_props")
 
 # The classes that values of a kind can have, most common first.
@@ -149,6 +150,8 @@ class Values:
 def _plant(tree: dict[str, Any], keys: Sequence[str], type_: str) -> bool:
     """Adds a path to a structure for json_transform; False where that cannot hold it: its keys are told apart without
     regard to case, and none may be empty."""
+    if len(keys) > _MAX_DEPTH:
+        return False
     node: dict[str, Any] | None = tree
     for at, key in enumerate(keys):
         last = at == len(keys) - 1

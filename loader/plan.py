@@ -40,7 +40,7 @@ def lay_out(
             if usage.json != part.json or usage.keys[: len(part.under)] != part.under:
                 continue
             keys = usage.keys[len(part.under) :]
-            if not keys or any(keys[:end] in kept for end in range(1, len(keys))):
+            if not keys or (kept and any(keys[:end] in kept for end in range(1, len(keys)))):
                 continue
             kinds = set(usage.kinds) if keys in kept else set(usage.kinds) - {"OBJECT"}
             if not kinds:
@@ -81,7 +81,7 @@ def slow_paths(usages: Iterable[Usage], limit: int = MAX_COMMON_PATHS) -> frozen
     taken: dict[str, int] = defaultdict(int)
     for (json, path), count in sorted(events.items(), key=lambda item: (-item[1], item[0])):
         way = keys[path]
-        indexed = any(_INDEX.fullmatch(way[at]) and (json, way[:at]) in arrays for at in range(1, len(way)))
+        indexed = arrays and any(_INDEX.fullmatch(way[at]) and (json, way[:at]) in arrays for at in range(1, len(way)))
         taken[json] += bool(count)
         if indexed or taken[json] > limit:
             slow.add(path)
