@@ -10,6 +10,7 @@ from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
 from loader.paths import split_path
 from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TOO_MANY, Leaf, TablePlan
+from loader.schema import Column
 from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 
 _COLUMNS = """table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value VARCHAR, reason VARCHAR,
@@ -124,7 +125,7 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: 
             {"dropped": dropped},
         )
     for name in sorted({leaf.column for leaf in target.leaves if leaf.fate == RULE_COLUMN}):
-        unlike = _unlike_rule("o.text", "o.kind", rules[name])
+        unlike = _unlike_rule("o.text", "o.kind", rules[name], "f.")
         this = f"{source} AND o.name = $name AND o.fate = '{RULE_COLUMN}' AND {unlike}"
         connection.execute(f"{head} '{RULE_COLUMN}', {tail} FROM {this}", {"name": name})
     types = {column.name: column for column in plan.columns}
@@ -138,14 +139,14 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: 
             )
 
 
-def _unlike_rule(text: str, kind: str, column: object) -> str:
+def _unlike_rule(text: str, kind: str, column: Column, table: str = "") -> str:
     """The condition that a user's value is another than the rule column's."""
-    name, type_ = column.name, column.type  # type: ignore[attr-defined]
-    if type_ == "TIMESTAMPTZ":
-        if name == "uuid_ts":
+    cell = table + quote(column.name)
+    if column.type == "TIMESTAMPTZ":
+        if column.name == "uuid_ts":
             return "true"
-        return f"cell_timestamptz({text}, {kind}) IS DISTINCT FROM {quote(name)}"
-    return f"{text} IS DISTINCT FROM {quote(name)}::VARCHAR"
+        return f"cell_timestamptz({text}, {kind}) IS DISTINCT FROM {cell}"
+    return f"{text} IS DISTINCT FROM {cell}::VARCHAR"
 
 
 def mismatches(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:

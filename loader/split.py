@@ -5,15 +5,18 @@ their shape; `text` is kept only where it is needed again. `reject`: one row a l
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
 from loader.db import literal
+from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
 
 SCALARS = {
@@ -44,8 +47,13 @@ FIELDS_OF = {
     "traits": TRAIT_CALLS,
     "userProperties": USER_PROPERTY_CALLS,
 }
+MAX_DEPTH = 1000  # of an event; RFC 8259 leaves it to the reader
+# A line with more brackets than that may nest deeper.
+_SUSPECT = f"""strlen(text) > {2 * MAX_DEPTH}
+    AND strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {MAX_DEPTH}"""
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
-ELEMENT_BITS = 20
+ELEMENT_BITS = 26
 
 _TOP = (
     "{"
@@ -86,9 +94,11 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         for field, name in DATETIMES.items()
     )
     bad_objects = " OR ".join(f"NOT starts_with(s.{field}, '{{')" for field in OBJECTS)
+    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
     return f"""
     WITH parsed AS (
-        SELECT *, try(json_transform(text, {literal(_TOP)})) AS s, try(json_keys(text)) AS keys
+        SELECT *, {_SUSPECT} AS suspect, try(json_transform(text, {literal(_TOP)})) AS s,
+            try(json_keys(text)) AS keys
         FROM {relation}
     ), named AS (
         SELECT *, lower(s.type) AS call FROM parsed
@@ -107,9 +117,9 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
             nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL AS unnamed
         FROM typed
     )
-    SELECT file_id, line, element, ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1)
-            AS pos, fault, is_event, odd, call,
-        CASE WHEN odd OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
+    SELECT file_id, line, element, suspect,
+        ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1) AS pos, fault, is_event, odd, call,
+        CASE WHEN odd OR suspect OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
         CASE WHEN unnamed THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32) ELSE message_id END AS id,
         anonymous_id, user_id, channel, request_ip, event, group_id, previous_id,
         CASE WHEN call IN ('page', 'screen')
@@ -117,8 +127,7 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         original_timestamp, sent_at, CASE WHEN own_received_at <= latest THEN own_received_at END AS own_received_at,
         coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
         default_sent_at, NULL::INTEGER AS event_table, false AS odd_call, false AS odd_event,
-        context, shape_of(context) AS context_shape, props, shape_of(props) AS props_shape,
-        user_props, shape_of(user_props) AS user_props_shape
+        {parts}
     FROM looked
     """
 
@@ -147,7 +156,9 @@ def split(
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
+    _refuse_deep(connection)
     _unpack(connection, full_event)
+    _refuse_deep(connection)
     _reject(connection)
 
 
@@ -163,6 +174,28 @@ def _clean_keys(connection: duckdb.DuckDBPyConnection, batches: Sequence[pa.Reco
     """).fetchall()
     connection.unregister("sample")
     return [key for (key,) in rows]
+
+
+def _refuse_deep(connection: duckdb.DuckDBPyConnection) -> None:
+    """Lines that nest deeper than `MAX_DEPTH` get a fault: to walk them takes time and memory in its square. Of the
+    others that were suspected of it, because they have that many brackets, the shapes are made up for."""
+    rows = connection.execute("SELECT pos, text FROM item WHERE suspect").fetchall()
+    if not rows:
+        return
+    deep = [pos for pos, text in rows if _depth(text) > MAX_DEPTH]
+    connection.execute(
+        "UPDATE item SET fault = 'too_deep', is_event = false WHERE suspect AND list_contains($deep, pos)",
+        {"deep": deep},
+    )
+    shapes = ", ".join(f"{part}_shape = shape_of({part})" for part in JSON_PARTS)
+    connection.execute(f"UPDATE item SET {shapes} WHERE suspect AND is_event")
+
+
+def _depth(text: str) -> int:
+    """How deep the arrays and objects of a JSON text nest; 0 for text that is no JSON."""
+    marks = np.frombuffer(_STRING.sub("", text).encode(), np.uint8)
+    steps = np.isin(marks, (0x5B, 0x7B)).astype(np.int64) - np.isin(marks, (0x5D, 0x7D))
+    return int(np.cumsum(steps).max(initial=0))
 
 
 def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
@@ -188,7 +221,7 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE TABLE blank AS SELECT file_id, count(*) AS blank FROM item
         WHERE NOT is_event AND fault IS NULL AND trim(text, ' ' || chr(9) || chr(13)) = '' GROUP BY file_id
     """)
-    connection.execute("""
+    connection.execute(f"""
         CREATE TABLE reject AS
         WITH bad AS (
             SELECT file_id, line, element, fault, text, try(json_type(text)) AS kind, try(json_keys(text)) AS keys,
@@ -196,6 +229,7 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
             FROM item WHERE NOT is_event AND (fault IS NOT NULL OR trim(text, ' ' || chr(9) || chr(13)) <> '')
         )
         SELECT file_id, line, element, CASE
+                WHEN fault = 'too_deep' THEN 'invalid_json'
                 WHEN fault IS NOT NULL THEN fault
                 WHEN kind IS NULL THEN 'invalid_json'
                 WHEN kind <> 'OBJECT' THEN 'not_an_object'
@@ -203,7 +237,8 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
                 WHEN element IS NOT NULL OR NOT list_contains(keys, 'batch') THEN 'missing_type'
                 WHEN batch_kind = 'ARRAY' THEN 'empty_batch'
                 ELSE 'bad_batch' END AS reason,
-            CASE reason
+            CASE coalesce(nullif(fault, 'invalid_json'), reason)
+                WHEN 'too_deep' THEN 'nested deeper than {MAX_DEPTH} levels'
                 WHEN 'invalid_json' THEN 'the line is not valid JSON'
                 WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || json_word(kind)
                 WHEN 'unknown_type' THEN 'type is ' || left(type, 100)
