@@ -118,7 +118,8 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         FROM typed
     )
     SELECT file_id, line, element, suspect,
-        ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1) AS pos, fault, is_event, odd, call,
+        ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1) AS pos,
+        fault, is_event, odd, call,
         CASE WHEN odd OR suspect OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
         CASE WHEN unnamed THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32) ELSE message_id END AS id,
         anonymous_id, user_id, channel, request_ip, event, group_id, previous_id,
