@@ -68,6 +68,15 @@ def paths(warehouse: Path, table: str) -> list[str]:
     return [file.path for file in delta.live_files(root)] if delta.exists(root) else []
 
 
+def uris(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> list[str]:
+    """The uris of all files that were ever loaded."""
+    files = paths(warehouse, "files")
+    if not files:
+        return []
+    rows = connection.execute("SELECT DISTINCT uri FROM read_parquet($files)", {"files": files}).fetchall()
+    return [uri for (uri,) in rows]
+
+
 def loaded(
     connection: duckdb.DuckDBPyConnection, warehouse: Path, uris: Sequence[str]
 ) -> set[tuple[str, int | None, str]]:

@@ -9,6 +9,7 @@ from loader import books, dedup, delta, discards, entry, flatten, ledger, measur
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
+from loader.errors import LoaderError
 from loader.job import FileCounts, Job, Planned, Stage
 from loader.leaf_sql import classes_of
 from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
@@ -99,6 +100,8 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     shape.scan(job.sql)
     usages = shape.usages(job.sql)
     context = shape.merged(usage for table in usages.values() for usage in table if usage.json == "context")
+    rows = flatten.rows(job.sql)
+    events = sum(count for *_, count in rows)
     rare, kinds = plan.slow_paths(context), plan.kinds_by_path(context)
     targets = []
     for call, table in CALL_TABLES.items():
@@ -112,10 +115,8 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         targets.append(plan.lay_out(table, TRACK, number, found, slow, kinds, job.settings))
     odd.mark(job.sql, targets)
     odd.read(job.sql, targets)
-    rows = flatten.rows(job.sql)
     there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
     with_odd = flatten.with_odd(job.sql)
-    events = sum(count for *_, count in rows)
     planned = []
     for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
         planned.append(
@@ -190,6 +191,8 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]
+    for each in there:
+        _check_there(job, each)
     filled = flatten.filled(job.sql)
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
         written = list(pool.map(lambda each: _write_table(job, each), there))
@@ -217,6 +220,16 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
         if each.rows or each.plan.created
     ]
     return commits + _write_other_events(job, report)
+
+
+def _check_there(job: Job, planned: Planned) -> None:
+    """LoaderError where the ledger knows a table whose folder is gone: a new one in its place would hide the loss."""
+    root = job.settings.warehouse / store.table_folder(planned.plan.target.table)
+    if not planned.plan.created and not delta.exists(root):
+        raise LoaderError(
+            f"{root}: this table was loaded before, and is gone. Put the folder back from a backup, or load all files "
+            "into a new warehouse."
+        )
 
 
 def _write_table(job: Job, planned: Planned) -> store.Written:

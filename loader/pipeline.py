@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -25,14 +25,16 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     warehouse = settings.warehouse
-    found = sources.find(settings.sources, settings.source, started)
+    found, empty = sources.find(settings.sources, settings.source, started)
+    if not store.is_warehouse(warehouse):
+        sources.refuse_empty(empty, ())
     report = Report()
     with store.locked(warehouse):
         store.open_warehouse(warehouse)
         shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
         report.recovered = store.recover(warehouse)
         try:
-            _load_all(settings, found, report, progress)
+            _load_all(settings, found, empty, report, progress)
         finally:
             shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
             if not settings.dry_run:
@@ -42,9 +44,12 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
     return report
 
 
-def _load_all(settings: Settings, found: Sequence[SourceFile], report: Report, progress: Progress) -> None:
+def _load_all(
+    settings: Settings, found: Sequence[SourceFile], empty: Mapping[str, str], report: Report, progress: Progress
+) -> None:
     with db.connect() as connection:
         ledger.rules(settings, ledger.read(connection, settings.warehouse).settings)
+        sources.refuse_empty(empty, ledger.uris(connection, settings.warehouse) if empty else ())
         loaded = ledger.loaded(connection, settings.warehouse, [file.uri for file in found])
     rest = list(found) if settings.reload else sources.new(found, loaded)
     report.known_files = len(found) - len(rest)

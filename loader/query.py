@@ -45,7 +45,7 @@ def result(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRe
                 )
         *before, last = statements
         for statement in before:
-            connection.execute(statement)
+            connection.execute(statement).fetchall()  # a result that is left open blocks the next statement
         if last.type.name == "SET":
             connection.execute(last)
             return None

@@ -1,5 +1,6 @@
 """Files to lines: compression (told by content), line ends, UTF-8, the limit of a line. No line is lost."""
 
+import errno
 import io
 import sys
 from collections import deque
@@ -202,4 +203,8 @@ def _cut_long(text: pa.StringArray, fault: pa.StringArray, long: list[int]) -> t
 
 def _stream_of(uri: str) -> int | str:
     """What to open for a uri: the descriptor of stdin for `-`, else the path."""
-    return sys.stdin.fileno() if uri == STDIN else uri
+    if uri != STDIN:
+        return uri
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "stdin is closed")
+    return sys.stdin.fileno()

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -16,42 +17,53 @@ _GROWTH = 10  # of compressed events, when they are read
 _RUDDER_SOURCE = re.compile(r"(?:^|/)rudder-logs/([^/]+)/")
 
 
-def find(sources: Sequence[str], source_name: str | None, started: datetime) -> list[SourceFile]:
-    """The files of these paths, folders, globs and `-`, each once, in the order of their uri (`-` last).
-
-    Raises LoaderError where a path does not exist, a glob matches nothing or a folder holds no file.
-    """
+def find(sources: Sequence[str], source_name: str | None, started: datetime) -> tuple[list[SourceFile], dict[str, str]]:
+    """The files of these paths, folders, globs and `-`, each once, in the order of their uri (streams last); and, for
+    those sources that hold no file, why."""
     paths: set[str] = set()
     streams: set[str] = set()
+    empty: dict[str, str] = {}
     for given in sources:
         if given == STDIN:
             streams.add(STDIN)
             continue
-        for path in _expand(given):
+        files = _expand(given)
+        if isinstance(files, str):
+            empty[given] = files
+            continue
+        for path in files:
             regular = stat.S_ISREG(path.stat().st_mode)
             (paths if regular else streams).add(str(path.absolute()))
     found = [_describe(Path(path), source_name) for path in sorted(paths, key=os.fsencode)]
-    return found + [
-        SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda u: (u == STDIN, u))
+    found += [
+        SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda uri: (uri == STDIN, uri))
     ]
+    return found, empty
 
 
-def _expand(given: str) -> list[Path]:
+def refuse_empty(empty: Mapping[str, str], loaded: Iterable[str]) -> None:
+    """LoaderError for the first source without files, unless files from there were loaded before (they may be cleaned
+    up behind a load). loaded: the uris of all files that the ledger has."""
+    known = list(loaded) if empty else []
+    for given, reason in empty.items():
+        path = str(Path(given).absolute())
+        if not any(uri == path or uri.startswith(path.rstrip("/") + "/") or fnmatch(uri, path) for uri in known):
+            raise LoaderError(f"{given}: {reason}")
+
+
+def _expand(given: str) -> list[Path] | str:
+    """The files of a source, or why there are none."""
     if given.startswith(_BUCKETS):
         raise LoaderError(f"{given}: this version reads files on disk, no buckets. Copy the files, then load those.")
     path = Path(given)
     if not path.exists():
         if not has_magic(given):
-            raise LoaderError(f"{given}: there is no such file or folder. Check the path, or quote it if it is a glob.")
+            return "there is no such file or folder. Check the path, or quote it if it is a glob."
         matches = [Path(match) for match in glob(given, recursive=True)]
-        if not matches:
-            raise LoaderError(f"{given}: no file matches this glob.")
-        return [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
+        files = [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
+        return files or "no file matches this glob."
     if path.is_dir():
-        files = _walk(path)
-        if not files:
-            raise LoaderError(f"{given}: this folder holds no file to read (hidden files do not count).")
-        return files
+        return _walk(path) or "this folder holds no file to read (hidden files do not count)."
     return [path]
 
 

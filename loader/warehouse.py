@@ -25,7 +25,7 @@ def connect(folder: Path, memory: int | None = None, threads: int | None = None)
         config["threads"] = threads
     try:
         connection = duckdb.connect(str(path), read_only=True, config=config)
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         raise LoaderError(f"{path}: cannot open this file. Run: loader publish\n{error}") from error
     connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
     made_for = Path(connection.execute("SELECT warehouse FROM loader.published").fetchall()[0][0])

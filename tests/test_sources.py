@@ -42,7 +42,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found(*given: str, source: str | None = None) -> list[SourceFile]:
-    return sources.find(given, source, STARTED)
+    files, empty = sources.find(given, source, STARTED)
+    sources.refuse_empty(empty, ())
+    return files
 
 
 def names(folder: Path, *given: str) -> list[str]:
@@ -171,3 +173,17 @@ def test_loads_of_a_run(tmp_path: Path) -> None:
         (2, 3, f"{tmp_path}/in/2.jsonl"),
     ]
     assert warehouses.query(tmp_path, "SELECT load_id FROM loader.published") == [(2,)]
+
+
+def test_what_is_gone_since_it_was_loaded_is_no_error(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    event = warehouses.lines({"type": "page", "messageId": "m"})
+    assert warehouses.load(tmp_path, {"a.jsonl": event}).loaded == 1
+    (folder / "a.jsonl").unlink()
+    for given in (folder, folder / "a.jsonl", folder / "*.jsonl"):
+        report = loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(given),)))
+        assert (report.known_files, report.loaded) == (0, 0)
+    folder.rmdir()
+    assert loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(folder),))).loaded == 0
+    with pytest.raises(LoaderError, match=r"other: there is no such file or folder"):
+        loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(tmp_path / "other"),)))

@@ -297,3 +297,10 @@ def test_an_event_table_with_another_script(tmp_path: Path) -> None:
     folders = {path.name for path in (tmp_path / "warehouse" / "tables").iterdir()}
     assert folders == {*warehouses.CALL_TABLES, "users", "x_a08a0cc4a375ce5a"}
     assert warehouses.query(tmp_path, 'SELECT id, v FROM "商品を見た"') == [("t", 1)]
+
+
+def test_a_table_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    warehouses.load(tmp_path, {"a.jsonl": warehouses.lines({"type": "page", "messageId": "a"})})
+    shutil.rmtree(tmp_path / "warehouse" / "tables" / "pages")
+    with pytest.raises(LoaderError, match=r"pages: this table was loaded before, and is gone\."):
+        warehouses.load(tmp_path, {"b.jsonl": warehouses.lines({"type": "page", "messageId": "b"})})
