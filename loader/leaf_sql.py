@@ -37,7 +37,7 @@ _PLAIN = {
     ("BOOLEAN", "VARCHAR"): ("VARCHAR", "{}"),
 }
 # Per kind: which texts are blank, and which need a second look before their class is known.
-BLANK = {"VARCHAR": "{} = ''", "ARRAY": "{} IN ('[]', '[\"\"]', '[[]]')"}
+BLANK = {"VARCHAR": "{} = ''", "ARRAY": "blank_array({})"}
 DOUBTFUL = {
     "VARCHAR": "{} LIKE '____-__-__%'",
     "BIGINT": "strlen({}) > 15",

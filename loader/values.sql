@@ -16,8 +16,10 @@ CREATE MACRO device_time(received, sent, original) AS possible_instant(make_time
 
 CREATE MACRO instant_text(i) AS strftime(i, '%Y-%m-%dT%H:%M:%S.%fZ');
 
+CREATE MACRO blank_array(t) AS t IN ('[]', '[""]', '[[]]');
+
 -- A value without content (section 3): these are absent. {} never gets here: objects are walked.
-CREATE MACRO is_blank(t, k) AS CASE k WHEN 'VARCHAR' THEN t = '' WHEN 'ARRAY' THEN t IN ('[]', '[""]', '[[]]')
+CREATE MACRO is_blank(t, k) AS CASE k WHEN 'VARCHAR' THEN t = '' WHEN 'ARRAY' THEN blank_array(t)
     WHEN 'OBJECT' THEN false ELSE t IS NULL END;
 
 -- A number with fraction or exponent within the range of DOUBLE, else NULL (its text is then all that holds it).
@@ -40,7 +42,7 @@ CREATE MACRO kind_of_number(t) AS CASE WHEN contains(t, '.') OR contains(t, 'e')
     OR starts_with(t, '-i') THEN 'DOUBLE' ELSE 'BIGINT' END;
 CREATE MACRO class_number(t) AS CASE WHEN kind_of_number(t) = 'DOUBLE' THEN class_double(t) ELSE class_bigint(t) END;
 CREATE MACRO class_boolean(t) AS CASE WHEN t IS NOT NULL THEN 'BOOLEAN' END;
-CREATE MACRO class_array(t) AS CASE WHEN t NOT IN ('[]', '[""]', '[[]]') THEN 'JSON' END;
+CREATE MACRO class_array(t) AS CASE WHEN NOT blank_array(t) THEN 'JSON' END;
 CREATE MACRO class_of(t, k) AS CASE k WHEN 'VARCHAR' THEN class_varchar(t) WHEN 'UBIGINT' THEN class_bigint(t)
     WHEN 'BIGINT' THEN class_bigint(t) WHEN 'DOUBLE' THEN class_double(t) WHEN 'BOOLEAN' THEN class_boolean(t)
     WHEN 'ARRAY' THEN class_array(t) END;
@@ -59,7 +61,7 @@ CREATE MACRO cell_boolean(t, k) AS CASE WHEN k = 'BOOLEAN' THEN t = 'true' END;
 CREATE MACRO cell_timestamptz(t, k) AS CASE WHEN k = 'VARCHAR' THEN instant(t) END;
 CREATE MACRO cell_varchar(t, k) AS CASE WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
     WHEN t LIKE '____-__-__%' THEN coalesce(instant_text(instant(t)), t) ELSE t END
-    WHEN k = 'ARRAY' THEN CASE WHEN t IN ('[]', '[""]', '[[]]') THEN NULL ELSE t END
+    WHEN k = 'ARRAY' THEN CASE WHEN blank_array(t) THEN NULL ELSE t END
     WHEN k = 'OBJECT' THEN NULL ELSE t END;
 CREATE MACRO cell_json(t, k) AS CASE WHEN k = 'OBJECT' OR is_blank(t, k) THEN NULL ELSE json_of(t, k) END;
 -- A value under `json_paths`: whatever it is, but "" (section 3).
