@@ -1,0 +1,208 @@
+"""The command line: words, streams and exit codes. stdout is data; summary, progress and errors go to stderr."""
+
+import shlex
+import shutil
+import sys
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from loader import failure, settings
+from loader.cli.frame import (
+    CONTEXT,
+    EPILOG,
+    Commands,
+    common,
+    common_first,
+    connect,
+    gather,
+    inform,
+    say,
+    setting_options,
+    show_progress,
+    write_json,
+)
+from loader.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from loader.report import Report
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings=CONTEXT)
+@click.version_option(failure.version(), prog_name="loader")
+@common_first
+def main() -> None:
+    """Load RudderStack and Segment events into Delta tables, and query them."""
+
+
+@main.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@setting_options
+@common
+@click.pass_context
+def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
+    """Load what is new in files and publish it.
+
+    SOURCE is a file, a folder, a glob or - (stdin).
+    """
+    from loader import pipeline, report
+
+    wanted, origins = gather(ctx, flags)
+    with show_progress(ctx) as shown:
+        found = pipeline.run(replace(wanted, sources=sources), shown)
+    if ctx.obj["json"]:
+        write_json(found.to_dict())
+    elif wanted.dry_run:
+        if found.planned_files:
+            click.echo(report.plan_tables(found), nl=False)
+        inform(ctx, f"dry run: nothing was loaded. Files that were loaded before: {found.known_files:,}")
+    else:
+        at = f" --warehouse {shlex.quote(str(wanted.warehouse))}" if origins["warehouse"] == "--warehouse" else ""
+        if text := report.summary(found, at):
+            inform(ctx, text, report=found.to_dict())
+    for warning in report.warnings(found):
+        say(ctx, "warning", warning)
+    for uri, why in found.unread.items():
+        say(ctx, "error", f"{uri}: {why}")
+    ctx.exit(_exit_code(found))
+
+
+def _exit_code(found: "Report") -> Exit:
+    if not found.unread:
+        return Exit.OK
+    return Exit.LOOK if found.files or found.planned_files or found.known_files else Exit.FAILED
+
+
+@main.command()
+@click.argument("sql", metavar="SQL")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json", "parquet"]),
+    envvar="LOADER_FORMAT",
+    help="[LOADER_FORMAT; default: by the name of FILE, else table]",
+)
+@click.option("-o", "--output", metavar="FILE", envvar="LOADER_OUTPUT", help="Write there. [LOADER_OUTPUT]")
+@common
+@click.pass_context
+def query(ctx: click.Context, sql: str, form: str | None, output: str | None) -> None:
+    """Run SQL on what is published.
+
+    SQL may be - to read it from stdin. It can only read. Times are UTC.
+
+    JSON is one array: instants as in 2026-03-01T10:00:00.000000Z, NaN and infinities as null. In CSV, NULL is nothing
+    and an empty text is "". A table on a terminal has the first 40 rows.
+    """
+    from loader import query as queries
+
+    path = Path(output) if output else None
+    form = form or ("json" if ctx.obj["json"] else None) or _form_of(path)
+    if form == "parquet" and path is None:
+        raise UsageError("--format parquet needs a file: give -o FILE.")
+    with closing(connect(ctx)) as connection:
+        rows = queries.result(connection, sys.stdin.buffer.read().decode(errors="replace") if sql == "-" else sql)
+        if rows is None:
+            return
+        width = shutil.get_terminal_size().columns if path is None and sys.stdout.isatty() else None
+        if remark := queries.interruptible(
+            connection, lambda: queries.write(rows, form, path, sys.stdout.buffer, width)
+        ):
+            inform(ctx, remark)
+
+
+def _form_of(path: Path | None) -> str:
+    suffix = path.suffix.lower().removeprefix(".") if path else ""
+    return suffix if suffix in ("csv", "json", "parquet") else "table"
+
+
+@main.command()
+@click.option("--all", "every", is_flag=True, envvar="LOADER_ALL", help="Count every event table. [LOADER_ALL]")
+@common
+@click.pass_context
+def status(ctx: click.Context, every: bool) -> None:
+    """Show what is loaded, and what was not.
+
+    The last loads, rows by table and day, rejects and discards by reason, events without a table.
+    """
+    from loader import status as state
+
+    with closing(connect(ctx)) as connection:
+        found = state.gather(connection, ctx.obj["folder"], every=every)
+    if ctx.obj["json"]:
+        write_json(found)
+    else:
+        click.echo(state.write(found), nl=False)
+
+
+@main.command()
+@click.argument("table", required=False)
+@common
+@click.pass_context
+def schema(ctx: click.Context, table: str | None) -> None:
+    """List the tables, or the columns of one.
+
+    TABLE is a name, such as tracks or loader.rejects: its columns with their types, and the load that added each.
+    """
+    from loader import catalogue
+
+    with closing(connect(ctx)) as connection:
+        if table is None:
+            found = catalogue.tables(connection)
+            text = catalogue.write_tables(found)
+        else:
+            found = catalogue.columns(connection, table)
+            text = catalogue.write_columns(found)
+    if ctx.obj["json"]:
+        write_json(found)
+    else:
+        click.echo(text, nl=False)
+
+
+@main.command()
+@common
+@click.pass_context
+def publish(ctx: click.Context) -> None:
+    """Make warehouse.duckdb afresh.
+
+    That is needed after the warehouse was moved, or the file was lost.
+    """
+    from loader import pipeline
+
+    wanted, _ = gather(ctx, {})
+    load_id, tables = pipeline.republish(wanted)
+    if ctx.obj["json"]:
+        write_json({"load": load_id, "tables": tables})
+    inform(ctx, f"published load {load_id}: {tables:,} tables")
+
+
+@main.command()
+@setting_options
+@common
+@click.pass_context
+def config(ctx: click.Context, /, **flags: Any) -> None:
+    """Print the settings, and where they come from."""
+    from loader import config as files
+
+    wanted, origins = gather(ctx, flags)
+    if ctx.obj["json"]:
+        write_json(files.as_json(wanted, origins))
+    else:
+        click.echo(files.as_toml(wanted, origins), nl=False)
+
+
+@main.command()
+@common
+@click.pass_context
+def init(ctx: click.Context) -> None:
+    """Write a loader.toml to start with.
+
+    Every setting is in it, as a comment. A file that is there is left alone.
+    """
+    from loader import config as files
+
+    path = Path(ctx.obj["config"] or settings.FILE)
+    files.write_template(path)
+    inform(ctx, f"wrote {path}")
