@@ -71,7 +71,7 @@ def of_table(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequ
     target = plan.target
     values = Values(
         [leaf for leaf in target.leaves if leaf.common],
-        "(SELECT flat.*, item.context FROM flat JOIN item USING (pos))",
+        "(SELECT * FROM flat JOIN item USING (pos))",
         f"{rows_of(target)} AND NOT {odd_flag(target)}",
     )
     rules = {c.name: c for c in rule_columns(target.call, target.event_table is not None, full_event=True)}
@@ -176,7 +176,7 @@ def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence
     connection.execute(f"""
         INSERT INTO discard
         SELECT {table}, i.id, n.name, r.value, 'duplicate_key', i.received_at, i.file_id, i.line, i.element
-        FROM repeated r JOIN named_item i USING (pos)
+        FROM repeated r JOIN item i USING (pos)
         JOIN repeated_name n ON n.call = i.call AND n.json = r.json AND n.fullkey = r.fullkey
         WHERE r.value <> r.first_value AND r.value NOT IN ({_BLANK})
             AND NOT (r.json <> 'context' AND coalesce(i.event_table = {NO_TABLE}, false))

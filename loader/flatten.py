@@ -16,11 +16,9 @@ from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-SMALL = 0.03  # event tables with less than this share of the events are small
-
 
 def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool) -> None:
-    """Makes `flat` from `item`. The rows of small event tables lie apart, sorted: each then finds its own at once."""
+    """Makes `flat` from `item`, sorted so that the rows of a table lie together: its scan touches no others."""
     cells: dict[str, tuple[Leaf, str]] = {}
     for plan in plans:
         types = {column.name: column for column in plan.columns}
@@ -28,9 +26,10 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
             if leaf.common and leaf.fate == COLUMN and leaf.part.json == "context" and leaf.column in types:
                 type_ = cell_type(plan, types[leaf.column], leaf)
                 cells[_staged(leaf, type_)] = (leaf, type_)
-    values = Values((), "named_item", cells=cells.values(), root=["ip"])
+    values = Values((), "item", cells=cells.values())
     context = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
-    select = f"""
+    connection.execute(f"""
+        CREATE TABLE flat AS
         SELECT pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
             original_timestamp, sent_at, received_at,
             coalesce(own_timestamp, device_time(own_received_at, sent_at, original_timestamp),
@@ -41,16 +40,10 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
             {"json(text)::VARCHAR" if full_event else "NULL::VARCHAR"} AS rudder_event,
             file_id::BIGINT AS loader_file_id, line AS loader_line, element AS loader_element,
             props, user_props{context}
-        FROM (SELECT *, scalar(context_typed.ip, context, '/ip') AS passed_ip FROM {values.source})
-    """
-    numbers = connection.execute(f"""
-        SELECT event_table FROM item WHERE event_table >= 0
-        GROUP BY ALL HAVING count(*) < {SMALL} * (SELECT count(*) FROM item)
-    """).fetchall()
-    small = f"coalesce(event_table IN ({', '.join(str(n) for (n,) in numbers)}), false)" if numbers else "false"
-    connection.execute(f"CREATE TABLE flat_large AS {select} WHERE NOT ({small})")
-    connection.execute(f"CREATE TABLE flat_small AS {select} WHERE {small} ORDER BY event_table")
-    connection.execute("CREATE VIEW flat AS FROM flat_large UNION ALL FROM flat_small")
+        FROM {values.source} LEFT JOIN (SELECT event_key, event_name FROM event_name)
+            ON call = '{TRACK}' AND coalesce(event, '') = event_key
+        ORDER BY call, event_table
+    """)
 
 
 def _staged(leaf: Leaf, type_: str) -> str:
@@ -143,16 +136,9 @@ def first_row(connection: duckdb.DuckDBPyConnection, target: Target) -> int | No
     return first
 
 
-def relation_of(target: Target, rows: int, events: int) -> str:
-    """Where the rows of a target lie. rows: how many, of how many events."""
-    if target.event_table is None:
-        return "flat"
-    return "flat_small" if rows < SMALL * events else "flat_large"
-
-
-def rows_sql(plan: TablePlan, uuid_ts: str, relation: str, has_odd: bool) -> str:
+def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
     """SELECT of the table's rows, all columns of the plan in order. uuid_ts: SQL of the time of the load.
-    relation: where its rows lie. has_odd: whether some of its events are odd."""
+    has_odd: whether some of its events are odd."""
     target = plan.target
     rules = {column.name for column in rule_columns(target.call, target.event_table is not None, full_event=True)}
     there = {column.name: column for column in plan.columns}
@@ -161,7 +147,7 @@ def rows_sql(plan: TablePlan, uuid_ts: str, relation: str, has_odd: bool) -> str
         for leaf in target.leaves
         if leaf.common and leaf.fate == COLUMN and leaf.part.json != "context" and leaf.column in there
     ]
-    values = Values((), relation, f"{rows_of(target)} AND NOT {odd_flag(target)}", mine)
+    values = Values((), "flat", f"{rows_of(target)} AND NOT {odd_flag(target)}", mine)
     by_column: dict[str, list[Leaf]] = {}
     for leaf in target.leaves:
         if leaf.fate == COLUMN:
@@ -195,7 +181,7 @@ def rows_sql(plan: TablePlan, uuid_ts: str, relation: str, has_odd: bool) -> str
     select = f"SELECT {', '.join(common)} FROM {values.source}"
     if not has_odd:
         return select
-    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM {relation} JOIN odd_row o USING (pos)
+    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM flat JOIN odd_row o USING (pos)
         WHERE {rows_of(target)} AND {odd_flag(target)} AND o.of_event = {target.event_table is not None}"""
 
 

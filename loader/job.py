@@ -1,12 +1,13 @@
 """What the steps of one load share: the engine and what is known (Job), and what they count and plan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import duckdb
 
 from loader import ledger
+from loader.context import Structure
 from loader.db import literal
 from loader.records import TablePlan
 from loader.settings import Settings
@@ -24,6 +25,7 @@ class Job:
     started: datetime
     rules: str  # JSON, as the ledger keeps it
     stage: Stage
+    contexts: Structure = field(default_factory=Structure)  # what the scan found to be known of the contexts
 
     @property
     def load_id(self) -> int:
@@ -48,8 +50,7 @@ class FileCounts:
 @dataclass(slots=True)
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
-    number of values that are to be cells or discards. firsts: by column, the position of the first value.
-    relation: where the staged rows lie."""
+    number of values that are to be cells or discards. firsts: by column, the position of the first value."""
 
     plan: TablePlan
     rows: int
@@ -57,4 +58,3 @@ class Planned:
     values: dict[str, int]
     firsts: dict[str, int]
     has_odd: bool
-    relation: str

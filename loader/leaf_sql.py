@@ -1,15 +1,14 @@
 """The SQL of a leaf: its text, its kind, what its value is, and the cell it makes. The words are in values.sql."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from json import dumps as to_json
 from typing import Any
 
 from loader.db import literal, quote
-from loader.paths import pointer
+from loader.paths import plant, pointer
 from loader.records import NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-_MAX_DEPTH = 32  # of a path that json_transform reads; deeper ones are read by pointer
 JSON_PARTS = ("context", "props", "user_props")
 
 # The classes that values of a kind can have, most common first.
@@ -76,7 +75,7 @@ class Values:
     """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts.
 
     cells: (leaf, type of cell) that are to be made; those of plain values are read typed. leaves: others to be read.
-    root: keys of `context` that are read as text besides, as `context_typed.<key>`.
+    What `item` has in a column is not read from JSON, but for the events that have it there.
     """
 
     def __init__(
@@ -85,7 +84,6 @@ class Values:
         relation: str,
         condition: str = "true",
         cells: Iterable[tuple[Leaf, str]] = (),
-        root: Sequence[str] = (),
     ):
         self._texts: dict[tuple[str, int], int] = {}
         self._kinds: dict[tuple[str, int], int] = {}
@@ -93,18 +91,21 @@ class Values:
         lists = []
         cells = list(cells)
         for json in JSON_PARTS:
-            tree: dict[str, Any] = dict.fromkeys(root, "VARCHAR") if json == "context" else {}
+            tree: dict[str, Any] = {}
             rest = [leaf for leaf in leaves if leaf.part.json == json]
             for leaf, type_ in cells:
                 if leaf.part.json != json or (json, leaf.path, type_) in self._typed:
                     continue
                 direct = _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
-                if direct and _plant(tree, leaf.keys, direct[0]):
+                if direct and leaf.staged and not leaf.beside:
+                    field = f"try_cast({leaf.staged.column} AS {direct[0]})"
+                    self._typed[json, leaf.path, type_] = direct[1].format(field)
+                elif direct and not leaf.staged and plant(tree, leaf.keys, direct[0]):
                     field = ".".join(map(quote, (f"{json}_typed", *leaf.keys)))
                     self._typed[json, leaf.path, type_] = direct[1].format(field)
                 else:
                     rest.append(leaf)
-            mine = {leaf.path: leaf for leaf in rest}
+            mine = {leaf.path: leaf for leaf in rest if leaf.beside}
             mixed = [leaf for leaf in mine.values() if leaf.kind is None]
             self._texts |= {(json, path): at for at, path in enumerate(mine, 1)}
             self._kinds |= {(json, leaf.path): at for at, leaf in enumerate(mixed, 1)}
@@ -117,14 +118,19 @@ class Values:
         self.source = f"(SELECT *{''.join(lists)} FROM {relation} WHERE {condition})"
 
     def text(self, leaf: Leaf) -> str:
-        return f"{leaf.part.json}_text[{self._texts[leaf.part.json, leaf.path]}]"
+        if leaf.staged and not leaf.beside:
+            return leaf.staged.column
+        text = f"{leaf.part.json}_text[{self._texts[leaf.part.json, leaf.path]}]"
+        return f"coalesce({leaf.staged.column}, {text})" if leaf.staged else text
 
     def kind(self, leaf: Leaf) -> str:
-        if leaf.kind == "NUMBER":
-            return f"kind_of_number({self.text(leaf)})"
         if leaf.kind is not None:
-            return literal(leaf.kind)
-        return f"{leaf.part.json}_kind[{self._kinds[leaf.part.json, leaf.path]}]"
+            return _kind(leaf.kind, self.text(leaf))
+        kind = f"{leaf.part.json}_kind[{self._kinds[leaf.part.json, leaf.path]}]"
+        if leaf.staged:
+            here = leaf.staged.column
+            return f"CASE WHEN {here} IS NOT NULL THEN {_kind(leaf.staged.kind, here)} ELSE {kind} END"
+        return kind
 
     def class_of(self, leaf: Leaf) -> str:
         """The class of the leaf's value; NULL where there is none."""
@@ -147,22 +153,9 @@ class Values:
         return f"cell_{type_.lower()}({self.text(leaf)}, {self.kind(leaf)})"
 
 
-def _plant(tree: dict[str, Any], keys: Sequence[str], type_: str) -> bool:
-    """Adds a path to a structure for json_transform; False where that cannot hold it: its keys are told apart without
-    regard to case, and none may be empty."""
-    if len(keys) > _MAX_DEPTH:
-        return False
-    node: dict[str, Any] | None = tree
-    for at, key in enumerate(keys):
-        last = at == len(keys) - 1
-        twin = next((name for name in node or () if name.lower() == key.lower()), None)
-        if not key or (twin is not None and (twin != key or last or not isinstance((node or {})[twin], dict))):
-            return False
-        node = node[key] if node is not None and twin is not None else None
-    for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[keys[-1]] = type_
-    return True
+def _kind(kind: str, text: str) -> str:
+    """SQL of the kind of a value of which so much is known."""
+    return f"kind_of_number({text})" if kind == "NUMBER" else literal(kind)
 
 
 def _pointers(leaves: Iterable[Leaf]) -> str:

@@ -48,7 +48,8 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         job.stage("read")
 
     lines = read.lines(reads, job.settings.max_line_bytes, progress)
-    split.split(job.sql, lines, reads, job.started, job.settings.store_full_event)
+    paths = any(path.split(".")[1] == "context" for path in job.settings.json_paths)
+    job.contexts = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event, not paths)
     found = split.count(job.sql)
     report.unread |= {each.file.uri: each.error for each in reads if each.error is not None}
     good = {each.file_id: each for each in reads if each.error is None}
@@ -97,11 +98,10 @@ def _known_ids(job: Job) -> dict[str, list[str]]:
 def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     """Which tables and columns there will be: what is there, exactly, and then what fits it."""
     event_tables = _name_events(job, report)
-    shape.scan(job.sql)
+    shape.scan(job.sql, job.contexts)
     usages = shape.usages(job.sql)
     context = shape.merged(usage for table in usages.values() for usage in table if usage.json == "context")
     rows = flatten.rows(job.sql)
-    events = sum(count for *_, count in rows)
     rare, kinds = plan.slow_paths(context), plan.kinds_by_path(context)
     targets = []
     for call, table in CALL_TABLES.items():
@@ -114,16 +114,16 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         slow = rare | plan.slow_paths(found)
         targets.append(plan.lay_out(table, TRACK, number, found, slow, kinds, job.settings))
     odd.mark(job.sql, targets)
-    odd.read(job.sql, targets)
+    odd.read(job.sql, targets, job.contexts)
     there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
     with_odd = flatten.with_odd(job.sql)
     planned = []
     for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
         planned.append(
-            _decide(job, target, measures, *there[target.table], events, (target.call, target.event_table) in with_odd)
+            _decide(job, target, measures, *there[target.table], (target.call, target.event_table) in with_odd)
         )
     done = {each.plan.target.table for each in planned}
-    planned += [_decide(job, target, {}, 0, [], events, False) for target in targets if target.table not in done]
+    planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
     flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
     return planned
 
@@ -134,14 +134,13 @@ def _decide(
     measures: Mapping[str, Measure],
     rows: int,
     dates: list[str],
-    events: int,
     has_odd: bool,
 ) -> Planned:
     decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
     kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
     values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
     firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
-    return Planned(decided, rows, dates, values, firsts, has_odd, flatten.relation_of(target, rows, events))
+    return Planned(decided, rows, dates, values, firsts, has_odd)
 
 
 def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
@@ -233,7 +232,7 @@ def _check_there(job: Job, planned: Planned) -> None:
 
 
 def _write_table(job: Job, planned: Planned) -> store.Written:
-    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.relation, planned.has_odd)
+    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
         cursor.execute("SET enable_progress_bar = false")

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
+from loader import context
+from loader.context import Structure
 from loader.db import literal
 from loader.leaf_sql import JSON_PARTS
 from loader.paths import OBJECT_PATH
@@ -77,9 +79,9 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
     """)
 
 
-def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
+def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], structure: Structure) -> None:
     """Makes `odd_cell`: the winner and the losers of each cell of the odd events, `odd_row`: their winners as a map,
-    and `repeated`: the values under a key that was there before."""
+    and `repeated`: the values under a key that was there before. structure: of the whole contexts."""
     connection.execute("""
         CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
             json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR)
@@ -94,6 +96,19 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
             """,
             {"pattern": OBJECT_PATH},
         )
+    if structure.leaves:
+        connection.execute(f"""
+            INSERT INTO odd_node
+            SELECT pos, call, event_table, odd_call, odd_event, 'context', 0, fullkey, kind, json_of(text, kind)
+            FROM (
+                SELECT i.*, k.fullkey, i.found.text AS text,
+                    CASE k.kind WHEN 'NUMBER' THEN kind_of_number(i.found.text) ELSE k.kind END AS kind
+                FROM (
+                    SELECT pos, call, event_table, odd_call, odd_event, unnest({context.values(structure)}) AS found
+                    FROM item WHERE (odd_call OR odd_event) AND mask0 IS NOT NULL
+                ) i JOIN known_leaf k ON i.found.number = k.number WHERE i.found.text IS NOT NULL
+            )
+        """)
     _drop_repeated(connection)
     rows = [
         (

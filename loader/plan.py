@@ -61,6 +61,8 @@ def lay_out(
                     common=usage.path not in slow,
                     first=usage.first,
                     events=sum(usage.kinds.values()),
+                    staged=usage.staged,
+                    beside=usage.beside,
                 )
             )
     return Target(table, call, event_table, tuple(sorted(leaves, key=lambda leaf: leaf.order)), unnamed)
@@ -101,7 +103,7 @@ def kinds_by_path(usages: Iterable[Usage]) -> dict[int, str | None]:
 
 def _one_kind(kinds: set[str]) -> str | None:
     kinds = {"BIGINT" if kind in _INTEGERS else kind for kind in kinds}
-    if kinds == {"BIGINT", "DOUBLE"}:
+    if len(kinds) > 1 and kinds <= {"BIGINT", "DOUBLE", "NUMBER"}:
         return "NUMBER"
     return kinds.pop() if len(kinds) == 1 else None
 

@@ -64,15 +64,25 @@ class FileRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Staged:
+    """Where the text of a path is in whole contexts (loader.context): the column of `item`, and the kind there."""
+
+    column: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """One path in one table: `keys` from the root of the part, `kinds` (json_type's names, NULL left out) with their
-    number of events, `first` the position of the first event that has it."""
+    number of events, `first` the position of the first event that has it. staged, beside: see `Leaf`."""
 
     path: int
     json: str
     keys: tuple[str, ...]
     kinds: dict[str, int]
     first: int
+    staged: Staged | None = None
+    beside: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +102,9 @@ class Leaf:
     others NUMBER), None where they differ.
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
-    number. plain: its values were found to be what the kind says at first sight: no text that looks like a datetime, no
-    number that needs a second look.
+    number. staged: where whole contexts have it, None: nowhere. beside: whether it is also in contexts that are not
+    whole, to be read from their JSON. plain: its values were found to be what the kind says at first sight: no text that
+    looks like a datetime, no number that needs a second look.
     """
 
     path: int
@@ -107,6 +118,8 @@ class Leaf:
     common: bool
     first: int
     events: int
+    staged: Staged | None = None
+    beside: bool = True
     plain: bool = False
 
 

@@ -6,13 +6,16 @@ shape), `path`, `odd_shape` (shapes with a key twice), and `usage` (rows and fir
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
 
+from loader import context
+from loader.context import Structure
 from loader.leaf_sql import JSON_PARTS
 from loader.paths import OBJECT_PATH, split_path
-from loader.records import EventName, Usage
+from loader.records import EventName, Staged, Usage
 
 
 def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
@@ -24,7 +27,7 @@ def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
 
 
 def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str, str, int]]) -> None:
-    """Sets the event table of each track, from (text, name, event table); the view `named_item` adds the name."""
+    """Sets the event table of each track, from (text, name, event table); keeps them as `event_name`."""
     texts, names_, tables = zip(*names, strict=True) if (names := list(names)) else ((), (), ())
     table = pa.table(
         {
@@ -40,14 +43,11 @@ def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str
         UPDATE item SET event_table = n.event_table FROM event_name n
         WHERE item.call = 'track' AND coalesce(item.event, '') = n.event_key
     """)
-    connection.execute("""
-        CREATE VIEW named_item AS SELECT item.*, n.event_name
-        FROM item LEFT JOIN event_name n ON item.call = 'track' AND coalesce(item.event, '') = n.event_key
-    """)
 
 
-def scan(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`."""
+def scan(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
+    """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`. structure: of its whole contexts."""
+    context.describe(connection, structure)
     connection.execute("CREATE TABLE node (json VARCHAR, shape UBIGINT, fullkey VARCHAR, kind VARCHAR, times BIGINT)")
     for part in JSON_PARTS:
         connection.execute(
@@ -61,19 +61,24 @@ def scan(connection: duckdb.DuckDBPyConnection) -> None:
             """,
             {"pattern": OBJECT_PATH},
         )
+    connection.execute("CREATE TEMP TABLE parsed AS SELECT DISTINCT json, fullkey FROM node WHERE kind <> 'NULL'")
+    connection.execute("INSERT INTO node SELECT 'context', shape, fullkey, kind, 1 FROM known_node")
     connection.execute("""
         CREATE TABLE path AS
-        SELECT row_number() OVER (ORDER BY json, fullkey)::INTEGER AS path, json, fullkey
+        SELECT row_number() OVER (ORDER BY json, fullkey)::INTEGER AS path, json, fullkey,
+            staged, k.kind AS staged_kind, p.fullkey IS NOT NULL AS beside
         FROM (SELECT DISTINCT json, fullkey FROM node)
+            LEFT JOIN (SELECT 'context' AS json, fullkey, staged, kind FROM known_leaf) k USING (json, fullkey)
+            LEFT JOIN parsed p USING (json, fullkey)
     """)
     connection.execute("""
         CREATE TABLE leaf AS SELECT json, shape, path, kind, times FROM node JOIN path USING (json, fullkey)
     """)
     connection.execute("CREATE TABLE odd_shape AS SELECT DISTINCT json, shape FROM leaf WHERE times > 1")
-    connection.execute("DROP TABLE node")
+    connection.execute("DROP TABLE node; DROP TABLE parsed")
     counted = " UNION ALL ".join(
         f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
-            FROM item WHERE {part} IS NOT NULL GROUP BY ALL"""
+            FROM item WHERE {part}_shape IS NOT NULL GROUP BY ALL"""
         for part in JSON_PARTS
     )
     connection.execute(f"""
@@ -85,8 +90,11 @@ def scan(connection: duckdb.DuckDBPyConnection) -> None:
 
 def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None], list[Usage]]:
     """By (call, event table; None but for tracks): the paths there, by part and key."""
-    keys = {
-        path: split_path(fullkey) for path, fullkey in connection.execute("SELECT path, fullkey FROM path").fetchall()
+    paths = {
+        path: (split_path(fullkey), Staged(column, kind) if column else None, beside)
+        for path, fullkey, column, kind, beside in connection.execute(
+            "SELECT path, fullkey, staged, staged_kind, beside FROM path"
+        ).fetchall()
     }
     found: dict[tuple[str, int | None], dict[int, Usage]] = {}
     rows = connection.execute("""
@@ -101,7 +109,8 @@ def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None]
             first = min(first, known.first) if known and known.kinds else first
         elif known:
             first = known.first
-        table[path] = Usage(path, json, keys[path], kinds, first)
+        keys, staged, beside = paths[path]
+        table[path] = Usage(path, json, keys, kinds, first, staged, beside)
     return {table: list(paths.values()) for table, paths in found.items()}
 
 
@@ -115,6 +124,6 @@ def merged(usages: Iterable[Usage]) -> list[Usage]:
                 kind: known.kinds.get(kind, 0) + usage.kinds.get(kind, 0) for kind in {**known.kinds, **usage.kinds}
             }
             firsts = [each.first for each in (usage, known) if each.kinds] or [known.first]
-            usage = Usage(usage.path, usage.json, usage.keys, kinds, min(firsts))
+            usage = replace(usage, kinds=kinds, first=min(firsts))
         found[usage.path] = usage
     return list(found.values())

@@ -9,12 +9,15 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from json import dumps as to_json
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
+from loader import context
 from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
+from loader.context import Structure
 from loader.db import literal
 from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
@@ -47,21 +50,14 @@ FIELDS_OF = {
     "traits": TRAIT_CALLS,
     "userProperties": USER_PROPERTY_CALLS,
 }
+SAMPLE_LINES = 2000  # at least, if there are so many
 MAX_DEPTH = 1000  # of an event; RFC 8259 leaves it to the reader
 # A line with more brackets than that may nest deeper.
-_SUSPECT = f"""strlen(text) > {2 * MAX_DEPTH}
-    AND strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {MAX_DEPTH}"""
+_SUSPECT = f"""CASE WHEN strlen(text) > {2 * MAX_DEPTH}
+    THEN strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {MAX_DEPTH} ELSE false END"""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
 ELEMENT_BITS = 26
-
-_TOP = (
-    "{"
-    + ",".join(
-        f'"{field}":"{"JSON" if field in OBJECTS else "VARCHAR"}"' for field in ("type", *SCALARS, *DATETIMES, *OBJECTS)
-    )
-    + "}"
-)
 
 
 def _calls(names: Sequence[str]) -> str:
@@ -73,11 +69,13 @@ def _of_call(field: str, sql: str) -> str:
     return f"CASE WHEN call IN {_calls(FIELDS_OF[field])} THEN {sql} END" if field in FIELDS_OF else sql
 
 
-def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
+def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Structure) -> str:
     """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at.
 
-    clean: hashes of lists of keys that are known to hold no key twice.
+    clean: hashes of lists of keys that are known to hold no key twice. structure: what is known of the contexts.
     """
+    top = dict.fromkeys(("type", *SCALARS, *DATETIMES), "VARCHAR") | dict.fromkeys(OBJECTS, "JSON")
+    top["context"] = structure.type
     twice = "list_unique(keys) < len(keys)"
     if clean:
         twice = f"CASE WHEN hash(keys) IN ({', '.join(map(str, clean))}) THEN false ELSE {twice} END"
@@ -93,19 +91,34 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         f"(nullif({sent if field == 'sentAt' else f's.{field}'}, '') IS NOT NULL AND {name} IS NULL)"
         for field, name in DATETIMES.items()
     )
-    bad_objects = " OR ".join(f"NOT starts_with(s.{field}, '{{')" for field in OBJECTS)
-    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
+    objects = {field: f"s.{field}" for field in OBJECTS} | {"context": "context_json"}
+    bad_objects = " OR ".join(f"NOT starts_with({json}, '{{')" for json in objects.values())
+    shapes = {part: f"shape_of({part})" for part in JSON_PARTS}
+    passed_ip = "scalar(json_extract_string(context, '/ip'), context, '/ip')"
+    if structure.leaves:
+        shapes["context"] = f"CASE WHEN whole THEN {context.shape(structure)} ELSE shape_of(context) END"
+        known_ip = next((leaf.column for leaf in structure.leaves if leaf.keys == ("ip",) and leaf.kind != "ARRAY"), "")
+        passed_ip = f"CASE WHEN whole THEN nullif({known_ip or 'NULL'}, '') ELSE {passed_ip} END"
+        known = f"""SELECT *, {context.whole(structure)} AS whole FROM (SELECT *, {context.fields(structure)} FROM (
+            SELECT *, CASE WHEN NOT suspect THEN try(json_type(text, '$.context..*')) END AS nodes FROM parsed))"""
+        other = "CASE WHEN NOT whole AND s.context IS NOT NULL THEN json_extract(text, '/context')::VARCHAR END"
+    else:
+        known, other = "SELECT *, false AS whole FROM parsed", "s.context"
+    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN {shapes[part]} END AS {part}_shape" for part in JSON_PARTS)
+    staged = "".join(f", {name}" for name in (*(leaf.column for leaf in structure.leaves), *structure.masks))
     return f"""
     WITH parsed AS (
-        SELECT *, {_SUSPECT} AS suspect, try(json_transform(text, {literal(_TOP)})) AS s,
+        SELECT *, {_SUSPECT} AS suspect, try(json_transform(text, {literal(to_json(top))})) AS s,
             try(json_keys(text)) AS keys
         FROM {relation}
+    ), known AS (
+        {known}
     ), named AS (
-        SELECT *, lower(s.type) AS call FROM parsed
+        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(structure)} FROM known
     ), typed AS (
         SELECT *, {scalars}, {times},
             fault IS NULL AND coalesce(call IN {_calls(list(CALL_TABLES))}, false) AS is_event,
-            CASE WHEN starts_with(s.context, '{{') THEN s.context END AS context,
+            CASE WHEN starts_with(context_json, '{{') THEN context_json END AS context,
             CASE WHEN call IN {_calls(TRAIT_CALLS)} THEN CASE WHEN starts_with(s.traits, '{{') THEN s.traits END
                 WHEN starts_with(s.properties, '{{') THEN s.properties END AS props,
             CASE WHEN call IN {_calls(USER_PROPERTY_CALLS)} AND starts_with(s.userProperties, '{{')
@@ -128,7 +141,8 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int]) -> str:
         original_timestamp, sent_at, CASE WHEN own_received_at <= latest THEN own_received_at END AS own_received_at,
         coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
         default_sent_at, NULL::INTEGER AS event_table, false AS odd_call, false AS odd_event,
-        {parts}
+        {parts},
+        {passed_ip} AS passed_ip{staged}
     FROM looked
     """
 
@@ -139,21 +153,27 @@ def split(
     reads: Sequence[FileRead],
     started: datetime,
     full_event: bool = False,
-) -> None:
+    known_context: bool = True,
+) -> Structure:
     """Reads all lines (batches of `LINES`) into `item` and `reject`. started: of the load, aware.
+
+    known_context: whether contexts may be kept as columns only. Returns what those are.
 
     Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
     """
     connection.execute("CREATE TABLE file (file_id INTEGER, modified TIMESTAMPTZ)")
     connection.executemany("INSERT INTO file VALUES (?, ?)", [(read.file_id, read.file.modified) for read in reads])
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
-    first = list(itertools.islice(lines, 1))
-    clean = _clean_keys(connection, first)
-    batches = itertools.chain(first, lines)
-    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, batches))
+    first = _first(lines)
+    connection.register("sample", pa.Table.from_batches(first, LINES))
+    clean = _clean_keys(connection)
+    calm = f"(SELECT text FROM sample WHERE fault IS NULL AND NOT ({_SUSPECT}))"
+    structure = context.learn(connection, calm) if known_context else Structure()
+    connection.unregister("sample")
+    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, itertools.chain(first, lines)))
     relation = """(SELECT b.*, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, f.modified,
         getvariable('latest') AS latest FROM batch b JOIN file f USING (file_id))"""
-    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, clean)}")
+    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, clean, structure)}")
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
@@ -161,19 +181,24 @@ def split(
     _unpack(connection, full_event)
     _refuse_deep(connection)
     _reject(connection)
+    return structure
 
 
-def _clean_keys(connection: duckdb.DuckDBPyConnection, batches: Sequence[pa.RecordBatch]) -> list[int]:
-    """Of the lists of top-level keys in these lines, the hashes of those without a key twice: most events have one of
+def _first(lines: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The first batches, enough to learn from."""
+    first: list[pa.RecordBatch] = []
+    while sum(batch.num_rows for batch in first) < SAMPLE_LINES and (batch := next(lines, None)) is not None:
+        first.append(batch)
+    return first
+
+
+def _clean_keys(connection: duckdb.DuckDBPyConnection) -> list[int]:
+    """Of the lists of top-level keys in `sample`, the hashes of those without a key twice: most events have one of
     them, and are then spared the search for repeated keys."""
-    if not batches:
-        return []
-    connection.register("sample", pa.Table.from_batches(batches))
     rows = connection.execute("""
         SELECT hash(keys) FROM (SELECT try(json_keys(text)) AS keys FROM sample)
         WHERE keys IS NOT NULL GROUP BY keys HAVING list_unique(keys) = len(keys) ORDER BY count(*) DESC LIMIT 100
     """).fetchall()
-    connection.unregister("sample")
     return [key for (key,) in rows]
 
 
@@ -213,7 +238,7 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
         n.key::BIGINT AS element, n.value::VARCHAR AS text, json_extract_string(e.text, '/sentAt') AS default_sent_at,
         f.modified, getvariable('latest') AS latest
         FROM envelope e JOIN file f USING (file_id), json_each(e.text, '$.batch') n)"""
-    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [])}")
+    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [], Structure())}")
 
 
 def _reject(connection: duckdb.DuckDBPyConnection) -> None:

@@ -85,3 +85,8 @@ CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL
 -- What a kind is called in JSON's own words.
 CREATE MACRO json_word(k) AS CASE k WHEN 'VARCHAR' THEN 'string' WHEN 'UBIGINT' THEN 'number' WHEN 'BIGINT' THEN 'number'
     WHEN 'DOUBLE' THEN 'number' ELSE lower(k) END;
+
+-- How many nodes of a list of kinds are of this one.
+CREATE MACRO count_kind(kinds, k) AS len(list_filter(kinds, lambda x: x = k));
+CREATE MACRO count_filled(kinds) AS len(kinds) - CASE WHEN list_contains(kinds, 'NULL') THEN count_kind(kinds, 'NULL')
+    ELSE 0 END;

@@ -1,0 +1,195 @@
+"""The `context` of most events, read as columns together with the event, and proven to be whole.
+
+The contexts of a load are nearly all made of the same paths. These are learnt from its first lines, and then read by
+the one json_transform that takes an event apart. A context is *whole* if there is nothing else in it, by this proof:
+
+- json_type with `..*` lists as many nodes as known leaves and objects were found, nulls apart: there is no other key
+  and none twice (of a key twice the first is found);
+- values of numbers, booleans, arrays and empty objects are read as JSON, which shows what they are;
+- as many nodes are objects, and as many are strings, as were found where these belong, and none of the strings is `{}`:
+  a text in the place of an object, or an object in that of a text, would change one of these numbers.
+
+Contexts that are not whole are kept as JSON, and read path by path.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from loader.db import quote
+from loader.paths import OBJECT_PATH, plant, split_path
+
+MAX_LEAVES = 240  # that are read as columns
+MIN_SHARE = 0.0003  # of the first contexts; rarer paths are not worth a column
+SAMPLE_SHAPES = 2000  # of the first contexts, so many different ones are looked at
+BITS = 60  # leaves whose presence one integer of `item` tells
+
+_NUMBERS = {"UBIGINT", "BIGINT", "DOUBLE"}
+_EMPTY = "EMPTY"  # an object that never has a key
+# What the JSON of a value looks like if it is of the kind. -Infinity and -NaN are no numbers here.
+_LOOKS = {
+    "NUMBER": "({0} < ':' AND NOT ({0} >= '-A' AND {0} < '.'))",
+    "BOOLEAN": "{0} IN ('true', 'false')",
+    "ARRAY": "starts_with({0}, '[')",
+    _EMPTY: "{0} = '{{}}'",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A path of the contexts whose values are always of one kind: VARCHAR, NUMBER, BOOLEAN, ARRAY or EMPTY.
+
+    column: the one of `item` that has its text, where the context is whole.
+    """
+
+    fullkey: str
+    keys: tuple[str, ...]
+    kind: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """What is known of the contexts. tree: the type for json_transform, None if nothing is known."""
+
+    leaves: tuple[Known, ...] = ()
+    empties: tuple[Known, ...] = ()
+    tree: dict[str, Any] | None = None
+
+    @property
+    def masks(self) -> list[str]:
+        """The columns of `item` whose bits tell which leaves a whole context has, NULL for others."""
+        return [f"mask{at}" for at in range(-(-len(self.leaves) // BITS))]
+
+    @property
+    def type(self) -> Any:
+        """The type of `context` for json_transform."""
+        return self.tree or "JSON"
+
+
+def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
+    """The structure that most contexts of a relation of lines (`text`) have."""
+    rows = connection.execute(
+        f"""
+        SELECT fullkey, list(DISTINCT type), sum(events) FROM (
+            SELECT e.events, n.fullkey, n.type FROM (
+                SELECT any_value(context) AS context, count(*) AS events
+                FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
+                WHERE starts_with(context, '{{') GROUP BY shape_of(context) ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
+            ) e, json_tree(e.context) n
+            WHERE n.type <> 'NULL' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+        ) GROUP BY fullkey ORDER BY sum(events) DESC, fullkey
+        """,
+        {"pattern": OBJECT_PATH},
+    ).fetchall()
+    contexts = next((events for fullkey, _, events in rows if fullkey == "$"), 0)
+    parents = {split_path(fullkey)[:-1] for fullkey, *_ in rows if fullkey != "$"}
+    tree: dict[str, Any] = {}
+    found: list[Known] = []
+    for fullkey, kinds, events in rows:
+        keys = split_path(fullkey)
+        kind = "NUMBER" if set(kinds) <= _NUMBERS else kinds[0] if len(kinds) == 1 else None
+        if kind == "OBJECT":
+            kind = None if keys in parents else _EMPTY
+        if fullkey == "$" or kind is None or events < MIN_SHARE * contexts or len(found) == MAX_LEAVES:
+            continue
+        if plant(tree, keys, "VARCHAR" if kind == "VARCHAR" else "JSON"):
+            found.append(Known(fullkey, keys, kind, f"c{len(found)}"))
+    leaves = tuple(known for known in found if known.kind != _EMPTY)
+    return Structure(leaves, tuple(known for known in found if known.kind == _EMPTY), tree or None)
+
+
+def fields(structure: Structure) -> str:
+    """SQL of the columns that `whole` needs, from the event taken apart, `s`."""
+    known = structure.leaves + structure.empties
+    objects = {each.keys[:end] for each in known for end in range(1, len(each.keys))}
+    columns = [f"s.context.{_path(each.keys)}::VARCHAR AS {_raw(each)}" for each in known]
+    columns += [f"json_type({_raw(each)}, '$..*') AS {each.column}_inside" for each in known if each.kind == "ARRAY"]
+    there = _sum(f"s.context.{_path(keys)}" for keys in sorted(objects))
+    return ", ".join([*columns, f"{there} AS objects_found"])
+
+
+def whole(structure: Structure) -> str:
+    """SQL of the proof, from `fields` and `nodes`, the kinds of all nodes of the context. Never NULL."""
+    known = structure.leaves + structure.empties
+    texts = [_raw(each) for each in known if each.kind == "VARCHAR"]
+    others = [each for each in known if each.kind != "VARCHAR"]
+    empties = _sum(_raw(each) for each in structure.empties)
+    inside = [f"{each.column}_inside" for each in known if each.kind == "ARRAY"]
+    within = "".join(f" + coalesce(count_filled({nodes}), 0)" for nodes in inside)
+    strings = "".join(f" + coalesce(count_kind({nodes}, 'VARCHAR'), 0)" for nodes in inside)
+    objects = "".join(f" + coalesce(count_kind({nodes}, 'OBJECT'), 0)" for nodes in inside)
+    conditions = [
+        "len(nodes) > 0",
+        f"count_filled(nodes) = objects_found + {_sum(texts)} + {_sum(map(_raw, others))}{within}",
+        f"count_kind(nodes, 'OBJECT') = objects_found + {empties}{objects}",
+        f"count_kind(nodes, 'VARCHAR') = {_sum(texts)}{strings}",
+        *(f"coalesce({_LOOKS[each.kind].format(_raw(each))}, true)" for each in others),
+    ]
+    if texts:
+        conditions.append(f"NOT coalesce('{{}}' IN ({', '.join(texts)}), false)")
+    return f"coalesce({' AND '.join(conditions)}, false)"
+
+
+def columns(structure: Structure) -> str:
+    """SQL of the columns of `item` that hold a whole context: its values, and which are there."""
+    made = [f"CASE WHEN whole THEN {_raw(leaf)} END AS {leaf.column}" for leaf in structure.leaves]
+    for at, mask in enumerate(structure.masks):
+        leaves = structure.leaves[at * BITS : (at + 1) * BITS]
+        bits = " | ".join(f"(({_raw(leaf)} IS NOT NULL)::BIGINT << {bit})" for bit, leaf in enumerate(leaves))
+        made.append(f"CASE WHEN whole THEN {bits} END AS {mask}")
+    return "".join(f", {column}" for column in made)
+
+
+def shape(structure: Structure) -> str:
+    """SQL of the shape of a whole context: equal where the same leaves are there."""
+    return f"hash({', '.join(structure.masks)})"
+
+
+def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
+    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`."""
+    numbers = [leaf for leaf in structure.leaves if leaf.kind == "NUMBER"]
+    counts = [
+        sql for n in numbers for sql in (f"count({n.column})", f"count_if(kind_of_number({n.column}) = 'DOUBLE')")
+    ]
+    found = iter(connection.execute(f"SELECT {', '.join(counts)} FROM item").fetchall()[0] if counts else ())
+    kinds = {leaf: _kind_of_numbers(next(found), next(found)) for leaf in numbers}
+    rows = [(at, leaf.fullkey, kinds.get(leaf, leaf.kind), leaf.column) for at, leaf in enumerate(structure.leaves)]
+    connection.execute("CREATE TABLE known_leaf (number INTEGER, fullkey VARCHAR, kind VARCHAR, staged VARCHAR)")
+    connection.execute("CREATE TABLE known_node (shape UBIGINT, fullkey VARCHAR, kind VARCHAR)")
+    if not rows:
+        return
+    connection.executemany("INSERT INTO known_leaf VALUES (?, ?, ?, ?)", rows)
+    masks = ", ".join(structure.masks)
+    connection.execute(f"""
+        INSERT INTO known_node
+        SELECT {shape(structure)}, fullkey, kind
+        FROM (SELECT DISTINCT {masks} FROM item WHERE mask0 IS NOT NULL), known_leaf
+        WHERE ([{masks}][number // {BITS} + 1] >> (number % {BITS})) & 1 = 1
+    """)
+
+
+def values(structure: Structure) -> str:
+    """SQL of the values of a whole context, a list of `number` (known_leaf) and `text`."""
+    return (
+        "[" + ", ".join(f"{{'number': {at}, 'text': {leaf.column}}}" for at, leaf in enumerate(structure.leaves)) + "]"
+    )
+
+
+def _kind_of_numbers(count: int, doubles: int) -> str:
+    return "BIGINT" if not doubles else "DOUBLE" if doubles == count else "NUMBER"
+
+
+def _raw(known: Known) -> str:
+    """The value as read, before it is known whether the context is whole."""
+    return known.column + "_read"
+
+
+def _path(keys: tuple[str, ...]) -> str:
+    return ".".join(map(quote, keys))
+
+
+def _sum(expressions: Iterable[str]) -> str:
+    return "(" + " + ".join(["0", *(f"({sql} IS NOT NULL)::INTEGER" for sql in expressions)]) + ")"
