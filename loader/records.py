@@ -103,8 +103,8 @@ class Leaf:
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
     number. staged: where whole contexts have it, None: nowhere. beside: whether it is also in contexts that are not
-    whole, to be read from their JSON. plain: its values were found to be what the kind says at first sight: no text that
-    looks like a datetime, no number that needs a second look.
+    whole, to be read from their JSON. plain: its values were found to be what the kind says at first sight: no text
+    that looks like a datetime, no number that needs a second look.
     """
 
     path: int
