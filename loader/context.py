@@ -27,6 +27,7 @@ SAMPLE_SHAPES = 2000  # of the first contexts, so many different ones are looked
 BITS = 60  # leaves whose presence one integer of `item` tells
 
 _NUMBERS = {"UBIGINT", "BIGINT", "DOUBLE"}
+_TEXT = "VARCHAR"
 _EMPTY = "EMPTY"  # an object that never has a key
 # What the JSON of a value looks like if it is of the kind. -Infinity and -NaN are no numbers here.
 _LOOKS = {
@@ -59,9 +60,15 @@ class Structure:
     tree: dict[str, Any] | None = None
 
     @property
+    def words(self) -> list[tuple[str, tuple[Known, ...]]]:
+        """The columns of `item` whose bits tell which leaves a whole context has (else NULL), with these leaves."""
+        starts = range(0, len(self.leaves), BITS)
+        return [(f"mask{at}", self.leaves[start : start + BITS]) for at, start in enumerate(starts)]
+
+    @property
     def masks(self) -> list[str]:
-        """The columns of `item` whose bits tell which leaves a whole context has, NULL for others."""
-        return [f"mask{at}" for at in range(-(-len(self.leaves) // BITS))]
+        """Their names."""
+        return [mask for mask, _ in self.words]
 
     @property
     def type(self) -> Any:
@@ -95,37 +102,40 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
             kind = None if keys in parents else _EMPTY
         if fullkey == "$" or kind is None or events < MIN_SHARE * contexts or len(found) == MAX_LEAVES:
             continue
-        if plant(tree, keys, "VARCHAR" if kind == "VARCHAR" else "JSON"):
+        if plant(tree, keys, _TEXT if kind == _TEXT else "JSON"):
             found.append(Known(fullkey, keys, kind, f"c{len(found)}"))
-    leaves = tuple(known for known in found if known.kind != _EMPTY)
+    leaves = tuple(sorted((known for known in found if known.kind != _EMPTY), key=lambda leaf: leaf.kind != _TEXT))
     return Structure(leaves, tuple(known for known in found if known.kind == _EMPTY), tree or None)
 
 
 def fields(structure: Structure) -> str:
     """SQL of the columns that `whole` needs, from the event taken apart, `s`."""
     known = structure.leaves + structure.empties
-    objects = {each.keys[:end] for each in known for end in range(1, len(each.keys))}
-    columns = [f"s.context.{_path(each.keys)}::VARCHAR AS {_raw(each)}" for each in known]
-    columns += [f"json_type({_raw(each)}, '$..*') AS {each.column}_inside" for each in known if each.kind == "ARRAY"]
-    there = _sum(f"s.context.{_path(keys)}" for keys in sorted(objects))
-    return ", ".join([*columns, f"{there} AS objects_found"])
+    objects = sorted({each.keys[:end] for each in known for end in range(1, len(each.keys))})
+    made = [f"s.context.{_path(each.keys)}::VARCHAR AS {_raw(each)}" for each in known]
+    made += [f"json_type({_raw(each)}, '$..*') AS {each.column}_inside" for each in known if each.kind == "ARRAY"]
+    made.append(f"{_sum(f's.context.{_path(keys)}' for keys in objects)} AS objects_found")
+    for mask, leaves in structure.words:
+        bits = " | ".join(f"(({_raw(leaf)} IS NOT NULL)::BIGINT << {bit})" for bit, leaf in enumerate(leaves))
+        made.append(f"{bits} AS {mask}_read")
+    return ", ".join(made)
 
 
 def whole(structure: Structure) -> str:
     """SQL of the proof, from `fields` and `nodes`, the kinds of all nodes of the context. Never NULL."""
-    known = structure.leaves + structure.empties
-    texts = [_raw(each) for each in known if each.kind == "VARCHAR"]
-    others = [each for each in known if each.kind != "VARCHAR"]
-    empties = _sum(_raw(each) for each in structure.empties)
-    inside = [f"{each.column}_inside" for each in known if each.kind == "ARRAY"]
-    within = "".join(f" + coalesce(count_filled({nodes}), 0)" for nodes in inside)
+    texts = [_raw(leaf) for leaf in structure.leaves if leaf.kind == _TEXT]
+    others = [known for known in structure.leaves + structure.empties if known.kind != _TEXT]
+    inside = [f"{each.column}_inside" for each in others if each.kind == "ARRAY"]
+    filled = "".join(f" + coalesce(count_filled({nodes}), 0)" for nodes in inside)
     strings = "".join(f" + coalesce(count_kind({nodes}, 'VARCHAR'), 0)" for nodes in inside)
     objects = "".join(f" + coalesce(count_kind({nodes}, 'OBJECT'), 0)" for nodes in inside)
+    empties = _sum(map(_raw, structure.empties))
+    of_texts = [(mask, (1 << sum(leaf.kind == _TEXT for leaf in leaves)) - 1) for mask, leaves in structure.words]
     conditions = [
         "len(nodes) > 0",
-        f"count_filled(nodes) = objects_found + {_sum(texts)} + {_sum(map(_raw, others))}{within}",
+        f"count_filled(nodes) = objects_found + {_bits((mask, -1) for mask, _ in structure.words)} + {empties}{filled}",
         f"count_kind(nodes, 'OBJECT') = objects_found + {empties}{objects}",
-        f"count_kind(nodes, 'VARCHAR') = {_sum(texts)}{strings}",
+        f"count_kind(nodes, 'VARCHAR') = {_bits(of_texts)}{strings}",
         *(f"coalesce({_LOOKS[each.kind].format(_raw(each))}, true)" for each in others),
     ]
     if texts:
@@ -136,10 +146,7 @@ def whole(structure: Structure) -> str:
 def columns(structure: Structure) -> str:
     """SQL of the columns of `item` that hold a whole context: its values, and which are there."""
     made = [f"CASE WHEN whole THEN {_raw(leaf)} END AS {leaf.column}" for leaf in structure.leaves]
-    for at, mask in enumerate(structure.masks):
-        leaves = structure.leaves[at * BITS : (at + 1) * BITS]
-        bits = " | ".join(f"(({_raw(leaf)} IS NOT NULL)::BIGINT << {bit})" for bit, leaf in enumerate(leaves))
-        made.append(f"CASE WHEN whole THEN {bits} END AS {mask}")
+    made += [f"CASE WHEN whole THEN {mask}_read END AS {mask}" for mask in structure.masks]
     return "".join(f", {column}" for column in made)
 
 
@@ -189,6 +196,11 @@ def _raw(known: Known) -> str:
 
 def _path(keys: tuple[str, ...]) -> str:
     return ".".join(map(quote, keys))
+
+
+def _bits(words: Iterable[tuple[str, int]]) -> str:
+    """How many of these bits of these masks are set."""
+    return "(" + " + ".join(f"bit_count({mask}_read & {bits})::INTEGER" for mask, bits in words) + ")"
 
 
 def _sum(expressions: Iterable[str]) -> str:

@@ -103,9 +103,7 @@ def preview(
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
     """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []
-    creations = {
-        each.plan.target.table: flatten.first_row(job.sql, each.plan.target) for each in planned if each.plan.created
-    }
+    creations = flatten.first_rows(job.sql, (each.plan.target for each in planned if each.plan.created))
     positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
     places = split.places(job.sql, sorted(first for first in positions if first is not None))
 
@@ -133,7 +131,7 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
             change(table, column, "added", each.firsts.get(column.name))
     if OTHER_EVENTS not in job.known.tables:
         target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
-        first = flatten.first_row(job.sql, target)
+        first = flatten.first_rows(job.sql, [target])[OTHER_EVENTS]
         if first is not None:
             places |= split.places(job.sql, [first])
             change(OTHER_EVENTS, None, "created", first)

@@ -65,12 +65,7 @@ def rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None, s
 
 def rows_and_dates(target: Target, rows: Iterable[tuple[str, int | None, str, int]]) -> tuple[int, list[str]]:
     """Of these numbers, a target's: how many rows it gets and which dates they have."""
-    wanted = NO_TABLE if target.unnamed else target.event_table
-    mine = [
-        (date, count)
-        for call, event_table, date, count in rows
-        if call == target.call and (event_table == wanted if wanted is not None else True)
-    ]
+    mine = [(date, count) for call, event_table, date, count in rows if _is_of(target, call, event_table)]
     return sum(count for _, count in mine), sorted({date for date, _ in mine})
 
 
@@ -104,10 +99,9 @@ def filled(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None,
 def filled_rule_columns(target: Target, filled: Iterable[tuple[str, int | None, dict[str, int]]]) -> dict[str, int]:
     """How many cells a target's rule columns must have."""
     there = {column.name for column in rule_columns(target.call, target.event_table is not None)}
-    wanted = NO_TABLE if target.unnamed else target.event_table
     expected: dict[str, int] = {}
     for call, event_table, counts in filled:
-        if call == target.call and (wanted is None or event_table == wanted):
+        if _is_of(target, call, event_table):
             for column in there & counts.keys():
                 expected[column] = expected.get(column, 0) + counts[column]
     return expected
@@ -130,10 +124,18 @@ def with_odd(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, int | None
     return {(call, event_table) for call, event_table in rows}
 
 
-def first_row(connection: duckdb.DuckDBPyConnection, target: Target) -> int | None:
-    """The position of a target's first event, None if it has none."""
-    first: int | None = connection.execute(f"SELECT min(pos) FROM item WHERE {rows_of(target)}").fetchall()[0][0]
-    return first
+def first_rows(connection: duckdb.DuckDBPyConnection, targets: Iterable[Target]) -> dict[str, int | None]:
+    """By table, the position of a target's first event, None if it has none."""
+    rows = connection.execute("SELECT call, event_table, min(pos) FROM item GROUP BY ALL").fetchall()
+    return {
+        target.table: min((first for *of, first in rows if _is_of(target, *of)), default=None) for target in targets
+    }
+
+
+def _is_of(target: Target, call: str, event_table: int | None) -> bool:
+    """Whether events of this call and event table have a row in the target's table."""
+    wanted = NO_TABLE if target.unnamed else target.event_table
+    return call == target.call and (wanted is None or event_table == wanted)
 
 
 def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:

@@ -99,22 +99,24 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Str
         shapes["context"] = f"CASE WHEN whole THEN {context.shape(structure)} ELSE shape_of(context) END"
         known_ip = next((leaf.column for leaf in structure.leaves if leaf.keys == ("ip",) and leaf.kind != "ARRAY"), "")
         passed_ip = f"CASE WHEN whole THEN nullif({known_ip or 'NULL'}, '') ELSE {passed_ip} END"
-        known = f"""SELECT *, {context.whole(structure)} AS whole FROM (SELECT *, {context.fields(structure)} FROM (
-            SELECT *, CASE WHEN NOT suspect THEN try(json_type(text, '$.context..*')) END AS nodes FROM parsed))"""
+        read = f"SELECT *, {context.whole(structure)} AS whole FROM (SELECT *, {context.fields(structure)} FROM parsed)"
         other = "CASE WHEN NOT whole AND s.context IS NOT NULL THEN json_extract(text, '/context')::VARCHAR END"
     else:
-        known, other = "SELECT *, false AS whole FROM parsed", "s.context"
+        read, other = "SELECT *, false AS whole FROM parsed", "s.context"
     parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN {shapes[part]} END AS {part}_shape" for part in JSON_PARTS)
     staged = "".join(f", {name}" for name in (*(leaf.column for leaf in structure.leaves), *structure.masks))
     return f"""
-    WITH parsed AS (
-        SELECT *, {_SUSPECT} AS suspect, try(json_transform(text, {literal(to_json(top))})) AS s,
-            try(json_keys(text)) AS keys
-        FROM {relation}
-    ), known AS (
-        {known}
+    WITH listed AS (
+        SELECT *, CASE WHEN NOT suspect THEN try(json_type(text, '$.context..*'))
+            WHEN json_valid(text) THEN [] END AS nodes
+        FROM (SELECT *, {_SUSPECT} AS suspect FROM {relation})
+    ), parsed AS (
+        SELECT *, json_transform(json, {literal(to_json(top))}) AS s, json_keys(json) AS keys
+        FROM (SELECT *, CASE WHEN nodes IS NOT NULL THEN text END AS json FROM listed)
+    ), fields AS (
+        {read}
     ), named AS (
-        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(structure)} FROM known
+        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(structure)} FROM fields
     ), typed AS (
         SELECT *, {scalars}, {times},
             fault IS NULL AND coalesce(call IN {_calls(list(CALL_TABLES))}, false) AS is_event,
