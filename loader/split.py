@@ -76,9 +76,10 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Str
     """
     top = dict.fromkeys(("type", *SCALARS, *DATETIMES), "VARCHAR") | dict.fromkeys(OBJECTS, "JSON")
     top["context"] = structure.type
-    twice = "list_unique(keys) < len(keys)"
-    if clean:
-        twice = f"CASE WHEN hash(keys) IN ({', '.join(map(str, clean))}) THEN false ELSE {twice} END"
+    # Not one of the tests below is needed for most events: those whose keys are all known and there.
+    known = " + ".join(f"(s.{field} IS NOT NULL)::INTEGER" for field in top)
+    clean_keys = f"WHEN hash(keys) IN ({', '.join(map(str, clean))}) THEN false" if clean else ""
+    twice = f"CASE WHEN len(keys) = {known} THEN false {clean_keys} ELSE list_unique(keys) < len(keys) END"
     scalars = ", ".join(
         _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
     )
@@ -129,7 +130,9 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Str
     ), looked AS (
         SELECT *, coalesce(own_received_at > latest OR {bad_times}, false) OR coalesce({containers}, false)
             OR coalesce({bad_objects}, false) OR {twice} AS odd,
-            nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL AS unnamed
+            CASE WHEN message_id >= '!' THEN false
+                ELSE nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL
+                END AS unnamed
         FROM typed
     )
     SELECT file_id, line, element, suspect,

@@ -73,7 +73,7 @@ CREATE MACRO is_container(t, doc, pointer) AS (starts_with(t, '{') OR starts_wit
 -- A scalar field of the event (section 1): its text, NULL where blank, object or array. json_transform, which gives `t`,
 -- writes exponents otherwise than json_extract_string.
 CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) THEN NULL
-    WHEN (contains(t, 'e+') OR contains(t, 'e-')) AND regexp_full_match(t, '-?[0-9.]+e[+-][0-9]+')
+    WHEN t < ':' AND (contains(t, 'e+') OR contains(t, 'e-')) AND regexp_full_match(t, '-?[0-9.]+e[+-][0-9]+')
         THEN json_extract_string(doc, pointer)
     ELSE nullif(t, '') END;
 
