@@ -5,7 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import books, dedup, delta, discards, entry, flatten, ledger, measure, odd, plan, read, shape, split, store
+from loader import (
+    books,
+    dedup,
+    delta,
+    discards,
+    entry,
+    flatten,
+    ledger,
+    measure,
+    odd,
+    plan,
+    read,
+    shape,
+    split,
+    store,
+    strict,
+)
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
@@ -27,11 +43,14 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
         counts = scan(job, reads, report)
         if not counts:
             return
+        if not settings.dry_run:
+            strict.refuse_rejects(job, reads)
         plans = lay_out_and_measure(job, report)
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
         commits = write(job, plans, report)
+        strict.refuse_discards(job, reads, commits)
         commits += entry.write(job, plans, reads, counts, report)
         stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)

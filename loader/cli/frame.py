@@ -30,7 +30,7 @@ CODES = {
     Exit.OK: "done (also: nothing new)",
     Exit.FAILED: "failed; what was loaded before stays",
     Exit.USAGE: "the command or a setting is not usable",
-    Exit.LOOK: "loaded and published, but something needs a look, such as a file that could not be read",
+    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file that could not be read",
     Exit.LOCKED: "another run holds the lock",
 }
 EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ and the option's name), else from
@@ -128,8 +128,10 @@ def setting_options(command: Command) -> Command:
         if option.read is settings.switch:
             more = {"is_flag": True, "default": None}
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
-        elif option.read in (settings.size, settings.days, settings.whole, settings.count):
-            more["metavar"] = {settings.size: "SIZE", settings.days: "DAYS"}.get(option.read, "NUMBER")
+        elif option.read in (settings.size, settings.days, settings.whole, settings.count, settings.share):
+            more["metavar"] = (
+                "SIZE" if option.read is settings.size else "DAYS" if option.read is settings.days else "NUMBER"
+            )
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
         if option.name != "warehouse":
