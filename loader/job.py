@@ -1,7 +1,7 @@
 """What the steps of one load share: the engine and what is known (Job), and what they count and plan."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import duckdb
@@ -14,9 +14,22 @@ from loader.settings import Settings
 Stage = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """All rows of before of a table of the ledger, changed. sql: a SELECT of them; rows: their number; cells: by column
+    how many are not to be NULL, where that is to be checked."""
+
+    sql: str
+    rows: int
+    cells: dict[str, int]
+
+
 @dataclass(slots=True)
 class Job:
-    """What every step of a load needs: the engine with the staged events, and what is known."""
+    """What every step of a load needs: the engine with the staged events, and what is known.
+
+    rewritten: tables of the ledger of which the load replaces the rows of before.
+    """
 
     sql: duckdb.DuckDBPyConnection
     settings: Settings
@@ -24,6 +37,7 @@ class Job:
     started: datetime
     rules: str  # JSON, as the ledger keeps it
     stage: Stage
+    rewritten: dict[str, Rewritten] = field(default_factory=dict)
 
     @property
     def load_id(self) -> int:

@@ -29,18 +29,24 @@ from loader.errors import LoaderError
 from loader.job import FileCounts, Job, Planned, Stage
 from loader.leaf_sql import classes_of
 from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
+from loader.replay import Replay
 from loader.report import Report, add
 from loader.schema import Column
 from loader.settings import Settings
 
 
-def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage) -> None:
-    """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report."""
+def load(
+    settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage, replay: Replay | None = None
+) -> None:
+    """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report.
+
+    replay: lines of these files that come in again, mended; else the files are read.
+    """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         known = ledger.read(connection, settings.warehouse)
         job = Job(connection, settings, known, datetime.now(UTC), ledger.rules(settings, known.settings), stage)
         reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
-        counts = scan(job, reads, report)
+        counts = scan(job, reads, report, replay)
         if not counts:
             return
         if not settings.dry_run:
@@ -51,6 +57,8 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
             return
         commits = write(job, plans, report)
         strict.refuse_discards(job, reads, commits)
+        if replay:
+            job.rewritten["rejects"] = replay.rewritten(job)
         commits += entry.write(job, plans, reads, counts, report)
         stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)
@@ -58,7 +66,7 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
         report.loads.append(job.load_id)
 
 
-def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileCounts]:
+def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None) -> dict[int, FileCounts]:
     """Lines to events, duplicates out, paths and kinds found. By file_id what each file held; no unreadable files."""
     job.stage("read")
 
@@ -66,7 +74,7 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         report.bytes += count
         job.stage("read")
 
-    lines = read.lines(reads, job.settings.max_line_bytes, progress)
+    lines = replay.lines(reads) if replay else read.lines(reads, job.settings.max_line_bytes, progress)
     split.split(job.sql, lines, reads, job.started, job.settings.store_full_event)
     found = split.count(job.sql)
     report.unread |= {each.file.uri: each.error for each in reads if each.error is not None}
@@ -81,6 +89,8 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         {each.file.uri: each.text for each in good.values()},
         {each.file.uri: each.given + each.dropped for each in good.values()},
     )
+    if replay:
+        replay.place(job.sql)
     job.stage("plan")
     duplicates = dedup.drop_duplicates(job.sql, _known_ids(job), job.settings.dedup_window_days)
     counts = {}

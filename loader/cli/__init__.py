@@ -25,6 +25,7 @@ from loader.cli.frame import (
     show_progress,
     write_json,
 )
+from loader.cli.rejects import rejects
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 @common_first
 def main() -> None:
     """Load RudderStack and Segment events into Delta tables, and query them."""
+
+
+main.add_command(rejects)
 
 
 @main.command()

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,8 +120,9 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
     return command
 
 
-def setting_options(command: Command) -> Command:
-    """An option for every setting but the warehouse. Their values are read, with those of elsewhere, by `gather`."""
+def setting_options(command: Command, without: Collection[str] = ()) -> Command:
+    """An option for every setting but the warehouse, and those that the command goes without. Their values are read,
+    with those of elsewhere, by `gather`."""
     for option in reversed(OPTIONS):
         more: dict[str, Any] = {"metavar": "TEXT"}
         flag = option.flag
@@ -134,7 +135,7 @@ def setting_options(command: Command) -> Command:
             )
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
-        if option.name != "warehouse":
+        if option.name != "warehouse" and option.name not in without:
             text = f"{option.help} [{option.variable}; default: {option.default}]"
             command = click.option(flag, option.name, help=text, **more)(command)
     return command
