@@ -36,6 +36,9 @@ _GIVEN = r"""
     FROM (SELECT line, text, regexp_extract(text, $mark, ['file', 'line', 'element', 'digest']) AS m
         FROM given WHERE starts_with(text, '# reject '))
 """
+# Of lines and of rejects, in the order of these.
+_NUMBERS = """row_number() OVER (ORDER BY file_id, loader_line, element, at_line) AS key,
+    dense_rank() OVER (ORDER BY file_id, loader_line, element) AS reject"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,6 @@ def prepare(settings: Settings, request: Request, started: datetime) -> Replay:
             _as_they_are(connection, settings, request.chosen, replay)
         else:
             _mended(connection, settings, request.path, started, replay)
-        _number(connection)
         _try(connection, started, replay)
         _take(connection, replay)
         _tell(connection, request.path, replay)
@@ -145,7 +147,7 @@ def _ledger(warehouse: Path, table: str) -> str:
     return view_sql(snapshot.columns, [file.path for file in snapshot.files], partitioned=False)
 
 
-# --- what is to be tried: `tried`, a row a line ----------------------------------------------------------------------
+# --- what is to be tried: `tried`, a row a line, with numbers of these (`key`) and of their rejects (`reject`) --------
 
 
 def _as_they_are(connection: duckdb.DuckDBPyConnection, settings: Settings, chosen: Chosen, replay: Replay) -> None:
@@ -153,10 +155,10 @@ def _as_they_are(connection: duckdb.DuckDBPyConnection, settings: Settings, chos
     whole = f"NOT {CUT} AND reason <> 'invalid_utf8'"
     connection.execute(
         f"""
-        CREATE TABLE tried AS
+        CREATE TABLE tried AS SELECT *, {_NUMBERS} FROM (
         SELECT loader_file_id AS file_id, loader_line, loader_element AS element, {DIGEST} AS digest,
             0::BIGINT AS at_line, raw AS text, CASE WHEN strlen(raw) > $most THEN 'line_too_long' END AS fault
-        FROM ({chosen.sql("ledger_rejects", "ledger_files")}) WHERE {whole}
+        FROM ({chosen.sql("ledger_rejects", "ledger_files")}) WHERE {whole})
         """,
         {**chosen.parameters, "most": settings.max_line_bytes},
     )
@@ -211,9 +213,12 @@ def _mended(
         FROM line l JOIN known k ON {same}
     """).fetchall()[0]
     connection.execute(f"""
-        CREATE TABLE tried AS SELECT l.* EXCLUDE (mark_line) FROM line l JOIN known k ON {same}
-        WHERE k.replayed_by IS NULL AND l.text <> k.raw
+        CREATE TABLE tried AS SELECT *, {_NUMBERS}
+        FROM (SELECT l.* EXCLUDE (mark_line) FROM line l JOIN known k ON {same}
+            WHERE k.replayed_by IS NULL AND l.text <> k.raw)
     """)
+    for table in ("given", "mark", "line", "known"):  # they hold all the text, too
+        connection.execute(f"DROP TABLE {table}")
 
 
 def _read(connection: duckdb.DuckDBPyConnection, settings: Settings, path: str, started: datetime) -> None:
@@ -230,16 +235,6 @@ def _read(connection: duckdb.DuckDBPyConnection, settings: Settings, path: str, 
         raise LoaderError(f"{plain(path)}: {file.error}")
 
 
-def _number(connection: duckdb.DuckDBPyConnection) -> None:
-    """Numbers the lines to be tried (`key`) and their rejects (`reject`), in the order of these."""
-    connection.execute("""
-        CREATE TABLE numbered AS
-        SELECT *, row_number() OVER (ORDER BY file_id, loader_line, element, at_line) AS key,
-            dense_rank() OVER (ORDER BY file_id, loader_line, element) AS reject
-        FROM tried
-    """)
-
-
 # --- what of it is taken ---------------------------------------------------------------------------------------------
 
 
@@ -247,23 +242,23 @@ def _try(connection: duckdb.DuckDBPyConnection, started: datetime, replay: Repla
     """Splits the lines as a load does. `stays`: the lines for which their reject stays, with why."""
     tries = replay.folder / _TRIES
     connection.execute(
-        f"COPY (SELECT key, text, fault, 1 AS file FROM numbered) TO {literal(str(tries))} (FORMAT parquet)"
+        f"COPY (SELECT key, text, fault, 1 AS file FROM tried) TO {literal(str(tries))} (FORMAT parquet)"
     )
     unnamed = FileRead(SourceFile("", None, started, None), 1)
     split.split(connection, _lines(tries, 1), [unnamed], started)
     connection.execute("""
         CREATE TABLE stays AS
-        SELECT n.reject, n.at_line, r.reason, r.detail FROM reject r JOIN numbered n ON n.key = r.line
+        SELECT n.reject, n.at_line, r.reason, r.detail FROM reject r JOIN tried n ON n.key = r.line
         UNION ALL
         SELECT n.reject, min(n.at_line), 'bad_batch', 'an element of a batch is one event, these are ' || count(*)
-        FROM item i JOIN numbered n ON n.key = i.line WHERE n.element IS NOT NULL
+        FROM item i JOIN tried n ON n.key = i.line WHERE n.element IS NOT NULL
         GROUP BY n.reject HAVING count(*) > 1
     """)
 
 
 def _take(connection: duckdb.DuckDBPyConnection, replay: Replay) -> None:
     connection.execute(f"""
-        COPY (SELECT *, dense_rank() OVER (ORDER BY file_id) AS file FROM numbered ANTI JOIN stays USING (reject))
+        COPY (SELECT *, dense_rank() OVER (ORDER BY file_id) AS file FROM tried ANTI JOIN stays USING (reject))
         TO {literal(str(replay.folder / _TAKEN))} (FORMAT parquet)
     """)
     (replay.folder / _TRIES).unlink()
