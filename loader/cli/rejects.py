@@ -46,7 +46,7 @@ def _choosing(command: Command) -> Command:
             metavar="REASON",
             multiple=True,
             envvar="LOADER_REASON",
-            help="With this reason. [LOADER_REASON]",
+            help="With this reason; may be given several times. [LOADER_REASON]",
         ),
     ):
         command = option(command)
@@ -111,7 +111,7 @@ def export(ctx: click.Context, every: bool, file: str | None, reason: tuple[str,
 
 
 @rejects.command()
-@click.argument("mended", metavar="FILE", required=False)
+@click.argument("mended", metavar="[FILE]", required=False)
 @click.option("--as-is", is_flag=True, envvar="LOADER_AS_IS", help="Try the rejects as they are. [LOADER_AS_IS]")
 @_choosing
 @partial(setting_options, without=("source", "reload"))
