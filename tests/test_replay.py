@@ -414,6 +414,16 @@ def test_files_that_are_something_else(run: Run, folder: Path) -> None:
     assert content(folder) == before
 
 
+def test_another_run_is_at_work(run: Run, folder: Path) -> None:
+    """Then a replay ends at once; list and export need not wait."""
+    with store.locked(folder / "warehouse"):
+        done = run("rejects", "replay", "mend.jsonl")
+        assert (done.exit_code, done.stdout) == (4, "")
+        assert f"process {os.getpid()} on " in done.stderr
+        assert run("rejects", "list").exit_code == 0
+        assert "# reject 1:1/" in run("rejects", "export").stdout
+
+
 def test_nothing_is_loaded_yet(run: Run, tmp_path: Path) -> None:
     with store.locked(tmp_path / "warehouse"):
         store.open_warehouse(tmp_path / "warehouse")
