@@ -9,7 +9,7 @@ import pyarrow as pa
 from loader.open_rejects import CUT, NAME, Chosen
 from loader.text import many, number, table
 
-_BATCH = 10_000  # rows
+_BATCH = 2_048  # rows, each of at most 1 MiB: Arrow's texts hold 2 GiB
 _TABLES = ("loader.rejects", "loader.files")
 
 

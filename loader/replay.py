@@ -26,8 +26,9 @@ from loader.settings import Settings
 from loader.text import plain
 
 _TOLD = 10  # lines that are still rejects
-_BATCH = 10_000  # rows
+_BATCH_ROWS, _BATCH_BYTES = 10_000, 64 << 20  # at most, but for a single row that is larger
 _TRIES, _TAKEN = "tries.parquet", "taken.parquet"
+_PARQUET = "(FORMAT parquet, ROW_GROUP_SIZE 2048)"  # small: lines may be long
 # A line of a mended file belongs to the last mark above it. Lines that begin with # and blank ones are no events.
 _GIVEN = r"""
     CREATE TABLE mark AS
@@ -55,7 +56,8 @@ class Replay:
 
     rejects: that are replayed; before: that were already. unchanged: lines of the file that are as they were. left_out:
     rejects that cannot be tried as they are, since their text is not whole. stay: those that are still no events, by
-    reason; told: the first of them, in words. marked: rejects of the ledger that had a `replayed_by` before.
+    reason; told: the first of them, in words. marked: rejects of the ledger that had a `replayed_by` before. longest:
+    bytes of the longest line.
     """
 
     folder: Path
@@ -69,6 +71,7 @@ class Replay:
     lines_of: list[int] = field(default_factory=list)
     bytes_of: list[int] = field(default_factory=list)
     marked: int = 0
+    longest: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """What was replayed and what not, as plain JSON values."""
@@ -87,7 +90,7 @@ class Replay:
         """
         for each, lines, size in zip(reads, self.lines_of, self.bytes_of, strict=True):
             each.lines, each.bytes = lines, size
-        return _lines(self.folder / _TAKEN, reads[0].file_id)
+        return _lines(self.folder / _TAKEN, reads[0].file_id, self.longest)
 
     def place(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Gives the events in `item` the line and element of their reject.
@@ -123,7 +126,7 @@ class Replay:
 def prepare(settings: Settings, request: Request, started: datetime) -> Replay:
     """Finds out which rejects are events now. LoaderError where a file cannot be what it says: mended rejects."""
     folder = store.spill_folder(settings.warehouse) / "replay"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     replay = Replay(folder)
     with connect(settings.engine_memory, settings.threads, folder.parent) as connection:
         for name in ("rejects", "files"):
@@ -241,11 +244,10 @@ def _read(connection: duckdb.DuckDBPyConnection, settings: Settings, path: str, 
 def _try(connection: duckdb.DuckDBPyConnection, started: datetime, replay: Replay) -> None:
     """Splits the lines as a load does. `stays`: the lines for which their reject stays, with why."""
     tries = replay.folder / _TRIES
-    connection.execute(
-        f"COPY (SELECT key, text, fault, 1 AS file FROM tried) TO {literal(str(tries))} (FORMAT parquet)"
-    )
+    ((replay.longest,),) = connection.execute("SELECT coalesce(max(strlen(text)), 0) FROM tried").fetchall()
+    connection.execute(f"COPY (SELECT key, text, fault, 1 AS file FROM tried) TO {literal(str(tries))} {_PARQUET}")
     unnamed = FileRead(SourceFile("", None, started, None), 1)
-    split.split(connection, _lines(tries, 1), [unnamed], started)
+    split.split(connection, _lines(tries, 1, replay.longest), [unnamed], started)
     connection.execute("""
         CREATE TABLE stays AS
         SELECT n.reject, n.at_line, r.reason, r.detail FROM reject r JOIN tried n ON n.key = r.line
@@ -259,7 +261,7 @@ def _try(connection: duckdb.DuckDBPyConnection, started: datetime, replay: Repla
 def _take(connection: duckdb.DuckDBPyConnection, replay: Replay) -> None:
     connection.execute(f"""
         COPY (SELECT *, dense_rank() OVER (ORDER BY file_id) AS file FROM tried ANTI JOIN stays USING (reject))
-        TO {literal(str(replay.folder / _TAKEN))} (FORMAT parquet)
+        TO {literal(str(replay.folder / _TAKEN))} {_PARQUET}
     """)
     (replay.folder / _TRIES).unlink()
     rows = connection.execute(f"""
@@ -284,10 +286,11 @@ def _tell(connection: duckdb.DuckDBPyConnection, path: str | None, replay: Repla
     replay.told = [f"{plain(path)}:{line}: {reason}: {plain(detail)}" for line, reason, detail in rows]
 
 
-def _lines(path: Path, first_file: int) -> Iterator[pa.RecordBatch]:
+def _lines(path: Path, first_file: int, longest: int) -> Iterator[pa.RecordBatch]:
     """The lines in a Parquet file as batches of `LINES`, without their ends; `file` counts on from the first file."""
+    rows = max(min(_BATCH_ROWS, _BATCH_BYTES // max(longest, 1)), 1)
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BATCH, columns=["file", "key", "text", "fault"]):
+        for batch in file.iter_batches(rows, columns=["file", "key", "text", "fault"]):
             number, key, text, fault = (batch.column(name) for name in ("file", "key", "text", "fault"))
             columns = [pc.add(number, first_file - 1), pc.subtract(key, 1), key, text, fault]
             yield pa.record_batch(
