@@ -23,6 +23,7 @@ _EXAMPLES = {
     "max_columns": "1600",
     "max_event_tables": "1000",
     "threads": "4",
+    "max_reject_share": "0.05",
 }
 
 

@@ -63,11 +63,18 @@ def write(
         if table in rows:
             job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
         sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
+        old = job.rewritten.get(table)
+        if old:
+            sql = f"{sql} UNION ALL BY NAME {old.sql}"
         written = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id)
-        books.balance(f"rows of loader.{table}", {table: expected[table]}, {table: written.rows})
+        count = expected[table] + (old.rows if old else 0)
+        books.balance(f"rows of loader.{table}", {table: count}, {table: written.rows})
+        if old:
+            found = {column: written.cells.get(column, 0) for column in old.cells}
+            books.balance(f"cells of loader.{table}", old.cells, found)
         files = written.files
         if files or not job.known.last_load or table == "loads":
-            commits.append(Commit(ledger.folder(table), table, columns, (), files))
+            commits.append(Commit(ledger.folder(table), table, columns, (), files, overwrite=old is not None))
     return commits
 
 

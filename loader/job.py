@@ -15,9 +15,22 @@ from loader.settings import Settings
 Stage = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """All rows of before of a table of the ledger, changed. sql: a SELECT of them; rows: their number; cells: by column
+    how many are not to be NULL, where that is to be checked."""
+
+    sql: str
+    rows: int
+    cells: dict[str, int]
+
+
 @dataclass(slots=True)
 class Job:
-    """What every step of a load needs: the engine with the staged events, and what is known."""
+    """What every step of a load needs: the engine with the staged events, and what is known.
+
+    rewritten: tables of the ledger of which the load replaces the rows of before.
+    """
 
     sql: duckdb.DuckDBPyConnection
     settings: Settings
@@ -26,6 +39,7 @@ class Job:
     rules: str  # JSON, as the ledger keeps it
     stage: Stage
     contexts: Structure = field(default_factory=Structure)  # what the scan found to be known of the contexts
+    rewritten: dict[str, Rewritten] = field(default_factory=dict)
 
     @property
     def load_id(self) -> int:

@@ -5,7 +5,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import books, dedup, delta, discards, entry, flatten, ledger, measure, odd, plan, read, shape, split, store
+from loader import (
+    books,
+    dedup,
+    delta,
+    discards,
+    entry,
+    flatten,
+    ledger,
+    measure,
+    odd,
+    plan,
+    read,
+    shape,
+    split,
+    store,
+    strict,
+)
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
@@ -13,25 +29,36 @@ from loader.errors import LoaderError
 from loader.job import FileCounts, Job, Planned, Stage
 from loader.leaf_sql import classes_of
 from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
+from loader.replay import Replay
 from loader.report import Report, add
 from loader.schema import Column
 from loader.settings import Settings
 
 
-def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage) -> None:
-    """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report."""
+def load(
+    settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage, replay: Replay | None = None
+) -> None:
+    """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report.
+
+    replay: lines of these files that come in again, mended; else the files are read.
+    """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         known = ledger.read(connection, settings.warehouse)
         job = Job(connection, settings, known, datetime.now(UTC), ledger.rules(settings, known.settings), stage)
         reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
-        counts = scan(job, reads, report)
+        counts = scan(job, reads, report, replay)
         if not counts:
             return
+        if not settings.dry_run:
+            strict.refuse_rejects(job, reads)
         plans = lay_out_and_measure(job, report)
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
         commits = write(job, plans, report)
+        strict.refuse_discards(job, reads, commits)
+        if replay:
+            job.rewritten["rejects"] = replay.rewritten(job)
         commits += entry.write(job, plans, reads, counts, report)
         stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)
@@ -39,7 +66,7 @@ def load(settings: Settings, files: Sequence[SourceFile], report: Report, stage:
         report.loads.append(job.load_id)
 
 
-def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileCounts]:
+def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None) -> dict[int, FileCounts]:
     """Lines to events, duplicates out, paths and kinds found. By file_id what each file held; no unreadable files."""
     job.stage("read")
 
@@ -47,7 +74,7 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         report.bytes += count
         job.stage("read")
 
-    lines = read.lines(reads, job.settings.max_line_bytes, progress)
+    lines = replay.lines(reads) if replay else read.lines(reads, job.settings.max_line_bytes, progress)
     paths = any(path.split(".")[1] == "context" for path in job.settings.json_paths)
     job.contexts = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event, not paths)
     found = split.count(job.sql)
@@ -63,6 +90,8 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report) -> dict[int, FileC
         {each.file.uri: each.text for each in good.values()},
         {each.file.uri: each.given + each.dropped for each in good.values()},
     )
+    if replay:
+        replay.place(job.sql)
     job.stage("plan")
     duplicates = dedup.drop_duplicates(job.sql, _known_ids(job), job.settings.dedup_window_days)
     counts = {}

@@ -2,11 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import db, ledger, load, publish, sources, store, users
+from loader import db, ledger, load, publish, replay, sources, store, users
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -24,24 +25,32 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
     began = time.monotonic()
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
-    warehouse = settings.warehouse
     found, empty = sources.find(settings.sources, settings.source, started)
-    if not store.is_warehouse(warehouse):
+    if not store.is_warehouse(settings.warehouse):
         sources.refuse_empty(empty, ())
     report = Report()
+    with _writing(settings, report, progress):
+        _load_all(settings, found, empty, report, progress)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@contextmanager
+def _writing(settings: Settings, report: Report, progress: Progress) -> Iterator[None]:
+    """The time in which a command may load: it is the only one, what an earlier one left is finished, and whatever
+    happens, what was committed is published."""
+    warehouse = settings.warehouse
     with store.locked(warehouse):
         store.open_warehouse(warehouse)
         shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
         report.recovered = store.recover(warehouse)
         try:
-            _load_all(settings, found, empty, report, progress)
+            yield
         finally:
             shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
             if not settings.dry_run:
                 progress("publish", 0, 0)
                 _publish(settings)
-    report.seconds = time.monotonic() - began
-    return report
 
 
 def _load_all(
@@ -58,6 +67,27 @@ def _load_all(
         # a dry run shows what all files together would come to
         taken, rest = (rest, []) if settings.dry_run else sources.take(rest, settings.load_bytes)
         load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
+
+
+def replay_rejects(
+    settings: Settings, request: replay.Request, progress: Progress = lambda *_: None
+) -> tuple[Report, replay.Replay]:
+    """Loads rejects that are mended, or events by now, as one load, and marks them; then publishes it.
+
+    Raises LoaderError where there is no warehouse, or lines that are no mended rejects of it.
+    """
+    began = time.monotonic()
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    report = Report()
+    with _writing(settings, report, progress):
+        progress("read", 0, 0)
+        again = replay.prepare(settings, request, datetime.now(UTC))
+        if again.files:
+            report.bytes = sum(again.bytes_of)
+            load.load(settings, again.files, report, lambda stage: progress(stage, report.bytes, report.bytes), again)
+    report.seconds = time.monotonic() - began
+    return report, again
 
 
 def republish(settings: Settings) -> tuple[int, int]:

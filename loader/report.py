@@ -57,7 +57,7 @@ def add(into: dict[str, int], counts: dict[str, int]) -> None:
 
 
 def summary(report: Report, warehouse: str) -> str:
-    """What a load did, in a few lines. warehouse: the words to add to `loader query`, "" if it is the default one."""
+    """What a load did, in a few lines. warehouse: the words to add to a command, "" if it is the default one."""
     lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
     if not report.files:
@@ -76,13 +76,11 @@ def summary(report: Report, warehouse: str) -> str:
     lines += [f"  {name:<12}{fact}\n" for name, fact in facts]
     lines += [f"  {line}\n" for line in _rows(report.rows)]
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
-    for name, shown in (
-        ("rejects", "reason, detail, raw"),
-        ("discards", "table_name, column_name, reason, column_value"),
-    ):
-        if getattr(report, name):
-            sql = f"SELECT {shown} FROM loader.{name} WHERE {which}"
-            lines.append(f'{name} are kept; to see them: loader query{warehouse} "{sql}"\n')
+    if report.rejects:
+        lines.append(f"rejects are kept; to see them: loader rejects list{warehouse}\n")
+    if report.discards:
+        sql = f"SELECT table_name, column_name, reason, column_value FROM loader.discards WHERE {which}"
+        lines.append(f'discards are kept; to see them: loader query{warehouse} "{sql}"\n')
     return "".join(lines)
 
 
@@ -91,8 +89,26 @@ def speed(report: Report) -> str:
     return f"{size(report.bytes / max(report.seconds, 1e-3))}/s"
 
 
-def warnings(report: Report) -> list[str]:
-    """What a person should look at, though the events are loaded."""
+def too_many_rejects(report: Report, max_share: float) -> bool:
+    """Whether the rejects of all items are more than that share."""
+    return report.rejected > max_share * report.items
+
+
+def warnings(report: Report, max_reject_share: float, warehouse: str) -> list[str]:
+    """What a person should look at, though the events are loaded. warehouse: as for `summary`."""
+    found = []
+    if too_many_rejects(report, max_reject_share):
+        share = (
+            f"{many(report.rejected, 'reject')} of {many(report.items, 'item')}, {report.rejected / report.items:.1%}"
+        )
+        found.append(
+            f"{share}: more than max_reject_share ({max_reject_share:.4g}): {counts(report.rejects)}. "
+            f"To see where: loader rejects list{warehouse}"
+        )
+    return found + _refused(report)
+
+
+def _refused(report: Report) -> list[str]:
     if not report.refused:
         return []
     names = ", ".join(plain(name) for name in report.refused[:_NAMES])

@@ -40,6 +40,8 @@ class Settings:
     source: the name that `loader.files.source` gets; None takes it from the path.
     memory_limit: what the engine may use; None is 60 % of the machine's. max_load_bytes: input of one load;
     None is a third of the memory limit. dedup_window_days: None compares with all that was ever loaded.
+    max_reject_share: rejects of a command by its items, 0 to 1; more needs a look. strict: a load with a reject or
+    discard is none.
     """
 
     warehouse: Path = Path("warehouse")
@@ -61,6 +63,8 @@ class Settings:
     max_event_tables: int = 1000
     threads: int | None = None
     # what a run may do
+    max_reject_share: float = 0.05
+    strict: bool = False
     accept_new_rules: bool = False
     reload: bool = False
     dry_run: bool = False
@@ -129,6 +133,20 @@ def size(value: Any) -> int:
     if found < 1:
         raise ValueError("a size, such as 1GB, 64MiB, or a number of bytes")
     return found
+
+
+def share(value: Any) -> float:
+    """A share from 0 to 1; in text also per cent: `5%`."""
+    try:
+        if isinstance(value, str) and value.strip().endswith("%"):
+            found = float(value.strip().removesuffix("%")) / 100
+        else:
+            found = float("nan" if isinstance(value, bool) else value)
+    except (TypeError, ValueError):
+        found = float("nan")
+    if 0 <= found <= 1:
+        return found
+    raise ValueError("a share from 0 to 1, such as 0.05 or 5%")
 
 
 def days(value: Any) -> int | None:
@@ -218,6 +236,8 @@ OPTIONS = (
     Option("max_columns", whole, "Columns that a table may have.", "1600"),
     Option("max_event_tables", count, "Event names that get a table of their own.", "1000"),
     Option("threads", whole, "Threads of the engine.", "one a core"),
+    Option("max_reject_share", share, "Rejects by items; a command with more ends with exit code 3.", "0.05"),
+    Option("strict", switch, "A load with any reject or discard loads nothing; exit code 1.", "off"),
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),

@@ -10,6 +10,7 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.open_rejects import Chosen
 from loader.text import counts, many, number, size, table
 
 DAYS, LOADS, NAMES, EVENT_TABLES = 7, 10, 20, 20  # how many of each are told
@@ -18,7 +19,7 @@ _LOADS = f"""
     SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded
     FROM loader.loads ORDER BY load_id DESC LIMIT {LOADS}
 """
-_REASONS = "SELECT reason, count(*) FROM loader.{} WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
+_DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
 _NAMELESS = f"""
     SELECT coalesce(event_text, '') AS event_text, count(*) AS rows FROM other_events
     GROUP BY event_text ORDER BY rows DESC, event_text LIMIT {NAMES}
@@ -43,8 +44,9 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
     """The state of a published warehouse as plain JSON values.
 
     days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
-    most, or `every` one; more_tables: how many that leaves out. rejects, discards: by reason, but for those loaded
-    again since. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most frequent.
+    most, or `every` one; more_tables: how many that leaves out. rejects: those that are open, discards: those not
+    replayed, by reason. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most
+    frequent.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
     loads = connection.sql(_LOADS)
@@ -60,10 +62,16 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
         "days": sorted({str(day) for _, _, day in files}),
         "tables": _rows(connection, [file for file in files if file[0] in chosen]),
         "more_tables": more,
-        "rejects": dict(connection.execute(_REASONS.format("rejects")).fetchall()),
-        "discards": dict(connection.execute(_REASONS.format("discards")).fetchall()),
+        "rejects": _open_rejects(connection),
+        "discards": dict(connection.execute(_DISCARDS).fetchall()),
         "events_without_table": [{"event": event, "rows": rows} for event, rows in nameless],
     }
+
+
+def _open_rejects(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rejects = Chosen().sql("loader.rejects", "loader.files")
+    sql = f"SELECT reason, count(*) FROM ({rejects}) GROUP BY reason ORDER BY reason"
+    return dict(connection.execute(sql, Chosen().parameters).fetchall())
 
 
 def _choose(files: Sequence[tuple[str, str, date]], every: bool) -> tuple[set[str], int]:
@@ -108,10 +116,10 @@ def write(found: dict[str, Any]) -> str:
     parts.append(_loads_table(found["loads"]))
     if found["days"]:
         parts.append(_days_table(found))
-    for what in ("rejects", "discards"):
+    for what, where in (("rejects", "loader rejects list"), ("discards", "loader.discards")):
         if found[what]:
             total = number(sum(found[what].values()))
-            parts.append(f"{what}: {total} ({counts(found[what])}); see loader.{what}\n")
+            parts.append(f"{what}: {total} ({counts(found[what])}); see {where}\n")
         else:
             parts.append(f"{what}: none\n")
     if names := found["events_without_table"]:

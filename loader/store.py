@@ -176,6 +176,13 @@ def _copy(connection: duckdb.DuckDBPyConnection, sql: str, target: Path, small: 
     ).fetchall()
 
 
+def remove(warehouse: Path, commits: Sequence[Commit]) -> None:
+    """Removes the files of a load that will not be: they were written and are in no manifest."""
+    for commit in commits:
+        for file in commit.files:
+            (warehouse / commit.folder / file.path).unlink()
+
+
 def _manifest(warehouse: Path, load_id: int) -> Path:
     return warehouse / "loader" / "manifests" / f"{load_id:012d}.json"
 

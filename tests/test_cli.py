@@ -55,8 +55,9 @@ def run() -> Run:
 
 
 @pytest.fixture
-def events(tmp_path: Path) -> str:
-    """A file with four events, one of them a duplicate, and a line that is no JSON."""
+def events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file with four events, one of them a duplicate, and a line that is no JSON; which is not too much here."""
+    monkeypatch.setenv("LOADER_MAX_REJECT_SHARE", "20%")
     (tmp_path / "events.jsonl").write_text(lines(*GOOD) + "{no\n")
     return "events.jsonl"
 
@@ -87,7 +88,7 @@ loaded 3 events from 1 file in # s, # B/s
   order_done     2
   tracks         2
   pages          1
-rejects are kept; to see them: loader query "SELECT reason, detail, raw FROM loader.rejects WHERE load_id = 1"
+rejects are kept; to see them: loader rejects list
 discards are kept; to see them: loader query "SELECT table_name, column_name, reason, column_value FROM \
 loader.discards WHERE load_id = 1"
 """
@@ -140,8 +141,12 @@ def test_quiet_says_nothing(run: Run, events: str) -> None:
 
 
 def test_the_hint_names_a_warehouse_that_a_flag_gave(run: Run, events: str) -> None:
-    assert "loader query --warehouse 'my wh' \"SELECT reason" in run("load", events, "--warehouse", "my wh").stderr
-    assert 'loader query "SELECT reason' in run("load", events, LOADER_WAREHOUSE="other").stderr
+    said = run("load", events, "--warehouse", "my wh").stderr
+    assert "loader rejects list --warehouse 'my wh'\n" in said
+    assert "loader query --warehouse 'my wh' \"SELECT table_name" in said
+    said = run("load", events, LOADER_WAREHOUSE="other").stderr
+    assert "loader rejects list\n" in said
+    assert 'loader query "SELECT table_name' in said
 
 
 def test_standard_input() -> None:
@@ -227,8 +232,7 @@ def test_a_long_summary_is_cut() -> None:
     assert text[-3:] == [
         "  t19           81",
         "  and 5 more   390",
-        'rejects are kept; to see them: loader query --warehouse w "SELECT reason, detail, raw FROM loader.rejects '
-        'WHERE load_id >= 8"',
+        "rejects are kept; to see them: loader rejects list --warehouse w",
     ]
 
 
@@ -305,7 +309,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
         "    0  done (also: nothing new)\n"
         "    1  failed; what was loaded before stays\n"
         "    2  the command or a setting is not usable\n"
-        "    3  loaded and published, but something needs a look, such as a file that could not be read\n"
+        "    3  loaded and published, but something needs a look: many rejects, a file that could not be read\n"
         "    4  another run holds the lock\n"
     )
     for command in ("load", "query", "status", "schema", "publish", "config", "init"):
@@ -417,6 +421,8 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "max_columns = 60                    # --max-columns\n"
         "max_event_tables = 1000             # default\n"
         "threads = 3                         # loader.toml\n"
+        "max_reject_share = 0.05             # default\n"
+        "strict = false                      # default\n"
     )
     found = json.loads(run("config", "--json", "--config", "loader.toml", LOADER_DEDUP_WINDOW="all").stdout)
     assert found["max_columns"] == {"value": 50, "from": "loader.toml"}

@@ -70,6 +70,8 @@ def test_everything_from_a_file(file: Path) -> None:
         max_columns = 100
         max_event_tables = 0
         threads = 2
+        max_reject_share = "2.5%"
+        strict = true
     """)
     assert gather({}, {}, file)[0] == Settings(
         warehouse=file.parent / "data/wh",
@@ -87,6 +89,8 @@ def test_everything_from_a_file(file: Path) -> None:
         max_columns=100,
         max_event_tables=0,
         threads=2,
+        max_reject_share=0.025,
+        strict=True,
     )
 
 
@@ -133,6 +137,19 @@ def test_days(given: str | int, days: int | None) -> None:
 def test_no_days(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^days, such as 30 or 30d, or all$"):
         settings.days(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "share"), [(0, 0.0), (1, 1.0), ("0", 0.0), ("0.05", 0.05), (0.2, 0.2), ("5%", 0.05), (" 100 % ", 1.0)]
+)
+def test_shares(given: str | float, share: float) -> None:
+    assert settings.share(given) == share
+
+
+@pytest.mark.parametrize("given", ["", "%", "x", "-1", "1.1", "101%", "nan", "5", True, None, [], -0.1, 2])
+def test_no_shares(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a share from 0 to 1, such as 0.05 or 5%$"):
+        settings.share(given)
 
 
 @pytest.mark.parametrize(("given", "value"), [(True, True), ("1", True), ("Yes", True), ("off", False), ("0", False)])

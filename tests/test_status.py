@@ -92,7 +92,7 @@ def test_status_in_words(run: Callable[..., Result], folder: Path) -> None:
         "order_done                 2",
         "город                                  1",
         "",
-        "rejects: 2 (invalid_json 1, unknown_type 1); see loader.rejects",
+        "rejects: 2 (invalid_json 1, unknown_type 1); see loader rejects list",
         "",
         "discards: 1 (type_mismatch 1); see loader.discards",
         "",

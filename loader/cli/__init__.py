@@ -25,6 +25,7 @@ from loader.cli.frame import (
     show_progress,
     write_json,
 )
+from loader.cli.rejects import rejects
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 @common_first
 def main() -> None:
     """Load RudderStack and Segment events into Delta tables, and query them."""
+
+
+main.add_command(rejects)
 
 
 @main.command()
@@ -53,6 +57,7 @@ def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
     wanted, origins = gather(ctx, flags)
     with show_progress(ctx) as shown:
         found = pipeline.run(replace(wanted, sources=sources), shown)
+    at = f" --warehouse {shlex.quote(str(wanted.warehouse))}" if origins["warehouse"] == "--warehouse" else ""
     if ctx.obj["json"]:
         write_json(found.to_dict())
     elif wanted.dry_run:
@@ -60,17 +65,20 @@ def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
             click.echo(report.plan_tables(found), nl=False)
         inform(ctx, f"dry run: nothing was loaded. Files that were loaded before: {found.known_files:,}")
     else:
-        at = f" --warehouse {shlex.quote(str(wanted.warehouse))}" if origins["warehouse"] == "--warehouse" else ""
         if text := report.summary(found, at):
             inform(ctx, text, report=found.to_dict())
-    for warning in report.warnings(found):
+    for warning in report.warnings(found, wanted.max_reject_share, at):
         say(ctx, "warning", warning)
     for uri, why in found.unread.items():
         say(ctx, "error", f"{uri}: {why}")
-    ctx.exit(_exit_code(found))
+    ctx.exit(_exit_code(found, wanted.max_reject_share))
 
 
-def _exit_code(found: "Report") -> Exit:
+def _exit_code(found: "Report", max_reject_share: float) -> Exit:
+    from loader import report
+
+    if report.too_many_rejects(found, max_reject_share):
+        return Exit.LOOK
     if not found.unread:
         return Exit.OK
     return Exit.LOOK if found.files or found.planned_files or found.known_files else Exit.FAILED

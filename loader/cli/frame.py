@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ CODES = {
     Exit.OK: "done (also: nothing new)",
     Exit.FAILED: "failed; what was loaded before stays",
     Exit.USAGE: "the command or a setting is not usable",
-    Exit.LOOK: "loaded and published, but something needs a look, such as a file that could not be read",
+    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file that could not be read",
     Exit.LOCKED: "another run holds the lock",
 }
 EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ and the option's name), else from
@@ -120,19 +120,22 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
     return command
 
 
-def setting_options(command: Command) -> Command:
-    """An option for every setting but the warehouse. Their values are read, with those of elsewhere, by `gather`."""
+def setting_options(command: Command, without: Collection[str] = ()) -> Command:
+    """An option for every setting but the warehouse, and those that the command goes without. Their values are read,
+    with those of elsewhere, by `gather`."""
     for option in reversed(OPTIONS):
         more: dict[str, Any] = {"metavar": "TEXT"}
         flag = option.flag
         if option.read is settings.switch:
             more = {"is_flag": True, "default": None}
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
-        elif option.read in (settings.size, settings.days, settings.whole, settings.count):
-            more["metavar"] = {settings.size: "SIZE", settings.days: "DAYS"}.get(option.read, "NUMBER")
+        elif option.read in (settings.size, settings.days, settings.whole, settings.count, settings.share):
+            more["metavar"] = (
+                "SIZE" if option.read is settings.size else "DAYS" if option.read is settings.days else "NUMBER"
+            )
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
-        if option.name != "warehouse":
+        if option.name != "warehouse" and option.name not in without:
             text = f"{option.help} [{option.variable}; default: {option.default}]"
             command = click.option(flag, option.name, help=text, **more)(command)
     return command
