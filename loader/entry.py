@@ -80,7 +80,7 @@ def preview(
 ) -> None:
     """Adds to the report what a load would change and what the files hold: all that a dry run does."""
     report.planned_changes += [
-        {name: row[name] for name in ("table_name", "column_name", "change", "new_type")}
+        {name: row[name] for name in ("table_name", "column_name", "change", "old_type", "new_type")}
         for row in schema_changes(job, planned)
     ]
     for each in reads:
@@ -101,15 +101,16 @@ def preview(
 
 
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
+    """What the load changes in the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []
     creations = {
         each.plan.target.table: flatten.first_row(job.sql, each.plan.target) for each in planned if each.plan.created
     }
-    positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
+    firsts = {first for each in planned for first in (*each.firsts.values(), *each.causes.values())}
+    positions = firsts | set(creations.values())
     places = split.places(job.sql, sorted(first for first in positions if first is not None))
 
-    def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
+    def change(table: str, column: Column | None, kind: str, first: int | None, old: str | None = None) -> None:
         file_id, line, element = places.get(first, (None, None, None)) if first is not None else (None, None, None)
         rows.append(
             {
@@ -117,7 +118,7 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
                 "table_name": table,
                 "column_name": column.name if column else None,
                 "change": kind,
-                "old_type": None,
+                "old_type": old,
                 "new_type": column.type if column else None,
                 "loader_file_id": file_id,
                 "loader_line": line,
@@ -131,6 +132,9 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
             change(table, None, "created", creations[table])
         for column in each.plan.added:
             change(table, column, "added", each.firsts.get(column.name))
+        for column in each.plan.columns:
+            if column.name in each.plan.widened:
+                change(table, column, "widened", each.causes[column.name], each.plan.widened[column.name])
     if OTHER_EVENTS not in job.known.tables:
         target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
         first = flatten.first_row(job.sql, target)

@@ -49,7 +49,8 @@ class FileCounts:
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
     number of values that are to be cells or discards. firsts: by column, the position of the first value.
-    relation: where the staged rows lie."""
+    relation: where the staged rows lie. causes: by widened column, the position of the first value that did not fit.
+    misfits: by existing column, the classes of values that do not fit it."""
 
     plan: TablePlan
     rows: int
@@ -58,3 +59,5 @@ class Planned:
     firsts: dict[str, int]
     has_odd: bool
     relation: str
+    causes: dict[str, int | None]
+    misfits: dict[str, frozenset[str]]

@@ -130,6 +130,8 @@ def setting_options(command: Command) -> Command:
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
         elif option.read in (settings.size, settings.days, settings.whole, settings.count):
             more["metavar"] = {settings.size: "SIZE", settings.days: "DAYS"}.get(option.read, "NUMBER")
+        elif option.read is settings.conflict:
+            more["metavar"] = "|".join(settings.CONFLICTS)
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
         if option.name != "warehouse":
