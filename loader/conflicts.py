@@ -21,14 +21,18 @@ _WORDS = {
 
 
 def of_plan(
-    connection: duckdb.DuckDBPyConnection, decided: TablePlan, measures: Mapping[str, Measure]
+    connection: duckdb.DuckDBPyConnection,
+    decided: TablePlan,
+    measures: Mapping[str, Measure],
+    inexact: Collection[str],
 ) -> tuple[dict[str, int | None], dict[str, frozenset[str]]]:
-    """By column that the plan widens, the position of the first value that did not fit it before; and by existing
-    column, the classes of values that do not fit it now."""
-    causes = {
-        name: first_value(connection, decided.target, name, plan.misfits(old, measures[name].classes))
-        for name, old in decided.widened.items()
-    }
+    """By column that the plan widens, the position of the first value that caused it; and by existing column, the
+    classes of values that do not fit it. inexact: as for `plan.decide`."""
+    causes = {}
+    for column in decided.columns:
+        if old := decided.widened.get(column.name):
+            classes = plan.causes(old, column.type, measures[column.name].classes, column.name in inexact)
+            causes[column.name] = first_value(connection, decided.target, column.name, classes)
     new = {column.name for column in decided.added}
     unfit = {
         column.name: plan.misfits(column.type, measures[column.name].classes, decided.is_fresh(column))

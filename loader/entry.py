@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from loader import books, flatten, ledger, split, store
@@ -58,17 +60,34 @@ def write(
     queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
     expected = {name: len(made) for name, made in rows.items()}
     expected |= {"rejects": sum(rejects.values()), "discards": sum(lost.values())}
-    commits = []
-    for table, columns in ledger.TABLES.items():
-        if table in rows:
-            job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
-        sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
-        written = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id)
-        books.balance(f"rows of loader.{table}", {table: expected[table]}, {table: written.rows})
-        files = written.files
-        if files or not job.known.last_load or table == "loads":
-            commits.append(Commit(ledger.folder(table), table, columns, (), files))
-    return commits
+    queries |= {name: of_rows(job.sql, name, made) for name, made in rows.items()}
+    commits = [
+        commit(job.sql, job.settings.warehouse, job.load_id, table, queries[table], expected[table])
+        for table in ledger.TABLES
+    ]
+    return [each for each in commits if each.files or not job.known.last_load]
+
+
+def of_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """SELECT of rows of a table of the ledger that were made in Python."""
+    name = f"ledger_{table}"
+    connection.register(name, pa.Table.from_pylist(list(rows), ledger.arrow_schema(ledger.TABLES[table])))
+    return store.columns_sql(ledger.TABLES[table], name)
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    load_id: int,
+    table: str,
+    sql: str,
+    rows: int,
+    overwrite: bool = False,
+) -> Commit:
+    """Writes a SELECT into a table of the ledger, to be committed. rows: as many as it must have."""
+    written = store.write(connection, warehouse, ledger.folder(table), sql, load_id)
+    books.balance(f"rows of loader.{table}", {table: rows}, {table: written.rows})
+    return Commit(ledger.folder(table), table, ledger.TABLES[table], (), written.files, overwrite)
 
 
 def preview(

@@ -49,7 +49,7 @@ class FileCounts:
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
     number of values that are to be cells or discards. firsts: by column, the position of the first value.
-    relation: where the staged rows lie. causes: by widened column, the position of the first value that did not fit.
+    relation: where the staged rows lie. causes: by widened column, the position of the first value that caused it.
     misfits: by existing column, the classes of values that do not fit it."""
 
     plan: TablePlan

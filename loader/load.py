@@ -160,7 +160,7 @@ def _decide(
     root = job.settings.warehouse / store.table_folder(target.table)
     inexact = widen.inexact(job.sql, root, plan.needing_doubles(known or (), measures))
     decided = plan.decide(target, known, measures, job.settings, inexact)
-    causes, misfits = conflicts.of_plan(job.sql, decided, measures)
+    causes, misfits = conflicts.of_plan(job.sql, decided, measures, inexact)
     kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
     values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
     firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import db, ledger, load, publish, sources, store, users
+import duckdb
+
+from loader import amend, db, ledger, load, publish, sources, store, users
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -58,6 +60,35 @@ def _load_all(
         # a dry run shows what all files together would come to
         taken, rest = (rest, []) if settings.dry_run else sources.take(rest, settings.load_bytes)
         load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
+
+
+def widen(settings: Settings, name: str, type_: str) -> amend.Amended:
+    """Gives the column TABLE.COLUMN a wider type, old rows included, as a load of its own, and publishes it."""
+    return _amend(settings, lambda sql, given, known: amend.widen(sql, given, known, name, type_))
+
+
+def replay_discards(settings: Settings, name: str) -> amend.Amended:
+    """Puts the discarded values that fit the column TABLE.COLUMN now into their rows, as a load of its own."""
+    return _amend(settings, lambda sql, given, known: amend.replay(sql, given, known, name))
+
+
+def _amend(
+    settings: Settings, change: Callable[[duckdb.DuckDBPyConnection, Settings, ledger.State], amend.Amended]
+) -> amend.Amended:
+    """Changes rows that are loaded. Raises LoaderError where that cannot be, LockedError while a run is at work."""
+    warehouse = store.check_path(settings.warehouse)
+    settings = replace(settings, warehouse=warehouse)
+    store.check_format(warehouse)
+    with store.locked(warehouse):
+        spill = store.spill_folder(warehouse)
+        shutil.rmtree(spill, ignore_errors=True)
+        store.recover(warehouse)
+        try:
+            with db.connect(settings.engine_memory, settings.threads, spill) as connection:
+                return change(connection, settings, ledger.read(connection, warehouse))
+        finally:
+            shutil.rmtree(spill, ignore_errors=True)
+            _publish(settings)
 
 
 def republish(settings: Settings) -> tuple[int, int]:

@@ -167,9 +167,16 @@ def needing_doubles(known: Iterable[Column], measures: Mapping[str, Measure]) ->
 
 def _widened(type_: str, classes: Mapping[str, int], inexact: bool, on_conflict: str) -> str:
     """The type of an existing column after values of these classes (section 6)."""
-    exact = not inexact and not classes.get("LONG")
-    wide = "DOUBLE" if type_ == "BIGINT" and classes.get("DOUBLE") and exact else type_
+    wide = "DOUBLE" if type_ == "BIGINT" and classes.get("DOUBLE") and not (inexact or classes.get("LONG")) else type_
     return "VARCHAR" if on_conflict == "widen" and misfits(wide, classes, wide != type_) else wide
+
+
+def causes(old: str, new: str, classes: Mapping[str, int], inexact: bool) -> frozenset[str]:
+    """The classes of the values because of which a column was widened."""
+    if new == "DOUBLE":
+        return frozenset({"DOUBLE"})
+    harmless = {"DOUBLE"} if _widened(old, classes, inexact, "discard") == "DOUBLE" else set()
+    return misfits(old, classes) - harmless
 
 
 def misfits(type_: str, classes: Mapping[str, int], fresh: bool = False) -> frozenset[str]:

@@ -143,8 +143,10 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """A table as a load leaves it: its columns in order. added: those (of them) that the load adds. widened: by name, the
-    old types of those that it widens."""
+    """A table as a load leaves it: its columns in order, and those (of them) that the load adds.
+
+    widened: by name, the old types of the columns that the load widens.
+    """
 
     target: Target
     columns: tuple[Column, ...]

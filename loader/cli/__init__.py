@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader import failure, settings
+from loader.cli.discards import discards
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -25,6 +26,7 @@ from loader.cli.frame import (
     show_progress,
     write_json,
 )
+from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 @common_first
 def main() -> None:
     """Load RudderStack and Segment events into Delta tables, and query them."""
+
+
+main.add_command(discards)
+main.add_command(widen)
 
 
 @main.command()
