@@ -17,6 +17,7 @@ _EXAMPLES = {
     "source": '"web"',
     "json_paths": '["track.properties.items"]',
     "dedup_window": '"30d"',
+    "on_type_conflict": '"discard"',
     "memory_limit": '"4GB"',
     "max_load_bytes": '"1GB"',
     "max_line_bytes": '"32MiB"',

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
+from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
 from loader.paths import split_path
 from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TOO_MANY, Leaf, TablePlan
 from loader.schema import Column
@@ -129,11 +129,10 @@ def of_odd_cells(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: 
         this = f"{source} AND o.name = $name AND o.fate = '{RULE_COLUMN}' AND {unlike}"
         connection.execute(f"{head} '{RULE_COLUMN}', {tail} FROM {this}", {"name": name})
     types = {column.name: column for column in plan.columns}
-    leaves = {leaf.column: leaf for leaf in target.leaves if leaf.fate == COLUMN}
     for name in short:
-        type_ = cell_type(plan, types[name], leaves[name]).lower()
-        if type_ not in ("kept", "varchar", "json"):
-            misfit = f"o.winner AND cell_{type_}(o.text, o.kind) IS NULL"
+        type_ = unkept_type(plan, types[name]).lower()
+        if type_ not in ("varchar", "json"):
+            misfit = f"o.winner AND (o.kept OR cell_{type_}(o.text, o.kind) IS NULL)"
             connection.execute(
                 f"{head} 'type_mismatch', {tail} FROM {source} AND o.name = $name AND {misfit}", {"name": name}
             )

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from loader import books, flatten, ledger, split, store
 from loader.calls import OTHER_EVENTS, TRACK
 from loader.delta import Commit
-from loader.job import FileCounts, Job, Planned
+from loader.job import FileCounts, Job, Planned, Rewritten
 from loader.records import NO_TABLE, FileRead, Target
 from loader.report import Report, add
 from loader.schema import Column
@@ -58,24 +60,50 @@ def write(
     queries = {"rejects": ledger.rejects_sql(job.load_id), "discards": ledger.discards_sql(job.load_id, job.uuid_ts)}
     expected = {name: len(made) for name, made in rows.items()}
     expected |= {"rejects": sum(rejects.values()), "discards": sum(lost.values())}
-    commits = []
-    for table, columns in ledger.TABLES.items():
-        if table in rows:
-            job.sql.register("ledger_rows", pa.Table.from_pylist(rows[table], ledger.arrow_schema(columns)))
-        sql = queries.get(table) or store.columns_sql(columns, "ledger_rows")
-        old = job.rewritten.get(table)
-        if old:
-            sql = f"{sql} UNION ALL BY NAME {old.sql}"
-        written = store.write(job.sql, job.settings.warehouse, ledger.folder(table), sql, job.load_id)
-        count = expected[table] + (old.rows if old else 0)
-        books.balance(f"rows of loader.{table}", {table: count}, {table: written.rows})
-        if old:
-            found = {column: written.cells.get(column, 0) for column in old.cells}
-            books.balance(f"cells of loader.{table}", old.cells, found)
-        files = written.files
-        if files or not job.known.last_load or table == "loads":
-            commits.append(Commit(ledger.folder(table), table, columns, (), files, overwrite=old is not None))
-    return commits
+    queries |= {name: of_rows(job.sql, name, made) for name, made in rows.items()}
+    commits = [
+        commit(
+            job.sql,
+            job.settings.warehouse,
+            job.load_id,
+            table,
+            queries[table],
+            expected[table],
+            job.rewritten.get(table),
+        )
+        for table in ledger.TABLES
+    ]
+    return [each for each in commits if each.files or not job.known.last_load]
+
+
+def of_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """SELECT of rows of a table of the ledger that were made in Python."""
+    name = f"ledger_{table}"
+    connection.register(name, pa.Table.from_pylist(list(rows), ledger.arrow_schema(ledger.TABLES[table])))
+    return store.columns_sql(ledger.TABLES[table], name)
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    load_id: int,
+    table: str,
+    sql: str,
+    rows: int,
+    rewritten: Rewritten | None = None,
+) -> Commit:
+    """Writes a SELECT into a table of the ledger, to be committed. rows: as many as it must have.
+
+    rewritten: the rows of before, where these are replaced too.
+    """
+    if rewritten:
+        sql, rows = f"{sql} UNION ALL BY NAME {rewritten.sql}", rows + rewritten.rows
+    written = store.write(connection, warehouse, ledger.folder(table), sql, load_id)
+    books.balance(f"rows of loader.{table}", {table: rows}, {table: written.rows})
+    if rewritten:
+        found = {column: written.cells.get(column, 0) for column in rewritten.cells}
+        books.balance(f"cells of loader.{table}", rewritten.cells, found)
+    return Commit(ledger.folder(table), table, ledger.TABLES[table], (), written.files, rewritten is not None)
 
 
 def preview(
@@ -87,7 +115,7 @@ def preview(
 ) -> None:
     """Adds to the report what a load would change and what the files hold: all that a dry run does."""
     report.planned_changes += [
-        {name: row[name] for name in ("table_name", "column_name", "change", "new_type")}
+        {name: row[name] for name in ("table_name", "column_name", "change", "old_type", "new_type")}
         for row in schema_changes(job, planned)
     ]
     for each in reads:
@@ -108,13 +136,14 @@ def preview(
 
 
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
-    """What the load adds to the schema, with the place of the first value that caused it (None for rule columns)."""
+    """What the load changes in the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []
     creations = flatten.first_rows(job.sql, (each.plan.target for each in planned if each.plan.created))
-    positions = {first for each in planned for first in each.firsts.values()} | set(creations.values())
+    firsts = {first for each in planned for first in (*each.firsts.values(), *each.causes.values())}
+    positions = firsts | set(creations.values())
     places = split.places(job.sql, sorted(first for first in positions if first is not None))
 
-    def change(table: str, column: Column | None, kind: str, first: int | None) -> None:
+    def change(table: str, column: Column | None, kind: str, first: int | None, old: str | None = None) -> None:
         file_id, line, element = places.get(first, (None, None, None)) if first is not None else (None, None, None)
         rows.append(
             {
@@ -122,7 +151,7 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
                 "table_name": table,
                 "column_name": column.name if column else None,
                 "change": kind,
-                "old_type": None,
+                "old_type": old,
                 "new_type": column.type if column else None,
                 "loader_file_id": file_id,
                 "loader_line": line,
@@ -136,6 +165,9 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
             change(table, None, "created", creations[table])
         for column in each.plan.added:
             change(table, column, "added", each.firsts.get(column.name))
+        for column in each.plan.columns:
+            if column.name in each.plan.widened:
+                change(table, column, "widened", each.causes[column.name], each.plan.widened[column.name])
     if OTHER_EVENTS not in job.known.tables:
         target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
         first = flatten.first_rows(job.sql, [target])[OTHER_EVENTS]

@@ -12,7 +12,7 @@ import duckdb
 
 from loader.calls import TRACK, rule_columns
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
+from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
@@ -173,10 +173,10 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
             common.append(f"{_first_of(cells)} AS {name}" if cells else f"NULL::{column.sql_type} AS {name}")
             if leaves:
                 cell = f"cells[{literal(column.name)}]"
-                new = column.type == "DOUBLE" and column in plan.added
-                typed = f"cell_{'double_new' if new else column.type.lower()}({cell}.text, {cell}.kind)"
+                typed = f"cell_{unkept_type(plan, column).lower()}({cell}.text, {cell}.kind)"
                 if any(leaf.kept for leaf in leaves):
-                    typed = f"CASE WHEN {cell}.kept THEN {cell}.text ELSE {typed} END"
+                    kept = f"{cell}.text" if column.type in ("JSON", "VARCHAR") else "NULL"
+                    typed = f"CASE WHEN {cell}.kept THEN {kept} ELSE {typed} END"
                 odd.append(f"{typed} AS {name}")
             else:
                 odd.append(f"NULL::{column.sql_type} AS {name}")

@@ -64,7 +64,9 @@ class FileCounts:
 @dataclass(slots=True)
 class Planned:
     """A table's plan with what must come of it. rows: to be written; dates: their partitions. values: by column, the
-    number of values that are to be cells or discards. firsts: by column, the position of the first value."""
+    number of values that are to be cells or discards. firsts: by column, the position of the first value.
+    causes: by widened column, the position of the first value that caused it. misfits: by existing column, the classes
+    of values that do not fit it."""
 
     plan: TablePlan
     rows: int
@@ -72,3 +74,5 @@ class Planned:
     values: dict[str, int]
     firsts: dict[str, int]
     has_odd: bool
+    causes: dict[str, int | None]
+    misfits: dict[str, frozenset[str]]

@@ -64,11 +64,14 @@ def classes_of(leaf: Leaf) -> tuple[str, ...]:
 
 def cell_type(plan: TablePlan, column: Column, leaf: Leaf) -> str:
     """Which of the `cell_` macros makes the column's cells from a leaf."""
-    if leaf.kept and column.type in ("JSON", "VARCHAR"):
-        return "kept"
-    if column.type == "DOUBLE" and column in plan.added:
-        return "double_new"
-    return column.type
+    if leaf.kept:
+        return "kept" if column.type in ("JSON", "VARCHAR") else f"no_{column.type.lower()}"
+    return unkept_type(plan, column)
+
+
+def unkept_type(plan: TablePlan, column: Column) -> str:
+    """The same for leaves that are not under `json_paths`."""
+    return "double_new" if column.type == "DOUBLE" and plan.is_fresh(column) else column.type
 
 
 class Values:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from loader import (
     books,
+    conflicts,
     dedup,
     delta,
     discards,
@@ -21,6 +22,7 @@ from loader import (
     split,
     store,
     strict,
+    widen,
 )
 from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
@@ -52,6 +54,8 @@ def load(
         if not settings.dry_run:
             strict.refuse_rejects(job, reads)
         plans = lay_out_and_measure(job, report)
+        if settings.on_type_conflict == "fail":
+            conflicts.refuse(job, plans, reads)
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
@@ -165,11 +169,15 @@ def _decide(
     dates: list[str],
     has_odd: bool,
 ) -> Planned:
-    decided = plan.decide(target, job.known.tables.get(target.table), measures, job.settings)
+    known = job.known.tables.get(target.table)
+    root = job.settings.warehouse / store.table_folder(target.table)
+    inexact = widen.inexact(job.sql, root, plan.needing_doubles(known or (), measures))
+    decided = plan.decide(target, known, measures, job.settings, inexact)
+    causes, misfits = conflicts.of_plan(job.sql, decided, measures, inexact)
     kept = {leaf.column for leaf in decided.target.leaves if leaf.fate == COLUMN}
     values = {name: sum(measure.classes.values()) for name, measure in measures.items() if name in kept}
     firsts = {name: measure.first for name, measure in measures.items() if measure.first is not None}
-    return Planned(decided, rows, dates, values, firsts, has_odd)
+    return Planned(decided, rows, dates, values, firsts, has_odd, causes, misfits)
 
 
 def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
@@ -184,14 +192,19 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     doubtful: dict[str, list[Leaf]] = {}
     unsure: dict[str, list[Leaf]] = {}
     for target in targets:
-        known = {column.name for column in job.known.tables.get(target.table, ())}
+        known = {column.name: column.type for column in job.known.tables.get(target.table, ())}
         for leaf in (leaf for leaf in target.leaves if leaf.common):
             tally = tallies.get((target.table, leaf), Tally(0, 0, 0))
             odd_events = elsewhere.get((target.call, target.event_table, leaf.path), 0)
             if not target.unnamed:
                 what = ".".join((leaf.part.field, *leaf.keys))
                 books.balance(f"values of {target.table}", {what: leaf.events}, {what: tally.texts + odd_events})
-            if tally.doubtful:
+            # Integers and others were found, but perhaps not both in this table, or among its winners.
+            mixed = (
+                leaf.kind == "NUMBER" and not leaf.kept and known.get(leaf.column) not in ("DOUBLE", "VARCHAR", "JSON")
+            )
+            elsewhere_too = odd_events or target.unnamed or leaf.part.json == "context" or leaf.column in known
+            if tally.doubtful or (mixed and elsewhere_too):
                 doubtful.setdefault(target.table, []).append(leaf)
             elif leaf.column not in known and (tally.blank or odd_events or target.unnamed):
                 unsure.setdefault(target.table, []).append(leaf)
@@ -242,11 +255,12 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
             {column: result.cells.get(column, 0) + lost.get(column, 0) for column in each.values},
         )
         add(report.rows, {name: result.rows})
-    results = {id(each): result for each, result in zip(there, written, strict=True)}
+    results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
+    rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
     commits = [
-        _commit(each.plan.target.table, each.plan.columns, results[id(each)].files if id(each) in results else ())
+        _commit(table, each.plan.columns, (*rewritten.get(table, ()), *results.get(table, ())), table in rewritten)
         for each in planned
-        if each.rows or each.plan.created
+        if (table := each.plan.target.table) in results or each.plan.created
     ]
     return commits + _write_other_events(job, report)
 
@@ -269,8 +283,14 @@ def _write_table(job: Job, planned: Planned) -> store.Written:
         return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
 
 
-def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile]) -> Commit:
-    return Commit(store.table_folder(table), table, tuple(columns), (PARTITION,), tuple(files))
+def _rewrite(job: Job, planned: Planned, report: Report) -> Sequence[delta.DeltaFile]:
+    done = widen.rewrite(job.sql, job.settings.warehouse, planned.plan.target.table, planned.plan.columns, job.load_id)
+    report.rewritten.append(done.to_dict())
+    return done.files
+
+
+def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile], overwrite: bool = False) -> Commit:
+    return Commit(store.table_folder(table), table, tuple(columns), (PARTITION,), tuple(files), overwrite)
 
 
 def _write_other_events(job: Job, report: Report) -> list[Commit]:

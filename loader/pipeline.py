@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import db, ledger, load, publish, replay, sources, store, users
+import duckdb
+
+from loader import amend, db, ledger, load, publish, replay, sources, store, users
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -88,6 +90,30 @@ def replay_rejects(
             load.load(settings, again.files, report, lambda stage: progress(stage, report.bytes, report.bytes), again)
     report.seconds = time.monotonic() - began
     return report, again
+
+
+def widen(settings: Settings, name: str, type_: str) -> amend.Amended:
+    """Gives the column TABLE.COLUMN a wider type, old rows included, as a load of its own, and publishes it."""
+    return _amend(settings, lambda sql, given, known: amend.widen(sql, given, known, name, type_))
+
+
+def replay_discards(settings: Settings, name: str) -> amend.Amended:
+    """Puts the discarded values that fit the column TABLE.COLUMN now into their rows, as a load of its own."""
+    return _amend(settings, lambda sql, given, known: amend.replay(sql, given, known, name))
+
+
+def _amend(
+    settings: Settings, change: Callable[[duckdb.DuckDBPyConnection, Settings, ledger.State], amend.Amended]
+) -> amend.Amended:
+    """Changes rows that are loaded. Raises LoaderError where that cannot be, LockedError while a run is at work."""
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    warehouse = settings.warehouse
+    store.check_format(warehouse)
+    with (
+        _writing(settings, Report(), lambda *_: None),
+        db.connect(settings.engine_memory, settings.threads, store.spill_folder(warehouse)) as connection,
+    ):
+        return change(connection, settings, ledger.read(connection, warehouse))
 
 
 def republish(settings: Settings) -> tuple[int, int]:

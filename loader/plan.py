@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loader import naming
@@ -15,6 +15,13 @@ from loader.settings import Settings
 MAX_COMMON_PATHS = 400
 
 _INTEGERS = {"UBIGINT", "BIGINT"}
+# The classes of values (values.sql, class_of) that an existing column takes; types that are not here take all.
+_TAKES = {
+    "BIGINT": {"BIGINT", "EXACT", "LONG"},
+    "DOUBLE": {"BIGINT", "DOUBLE"},
+    "BOOLEAN": {"BOOLEAN"},
+    "TIMESTAMPTZ": {"TIMESTAMPTZ"},
+}
 _INDEX = re.compile(r"0|[1-9][0-9]*|-")  # a JSON pointer takes it for a place in an array
 
 
@@ -109,22 +116,32 @@ def _one_kind(kinds: set[str]) -> str | None:
 
 
 def decide(
-    target: Target, known: tuple[Column, ...] | None, measures: Mapping[str, Measure], settings: Settings
+    target: Target,
+    known: tuple[Column, ...] | None,
+    measures: Mapping[str, Measure],
+    settings: Settings,
+    inexact: Collection[str] = (),
 ) -> TablePlan:
     """The plan of a table. known: its columns so far, None if there is no table. measures: by column, winners only.
+    inexact: of `needing_doubles`, the columns with rows whose values no DOUBLE holds.
 
     New columns come in order of name, as many as `max_columns` leaves room for; leaves of the others become discards.
     """
     rules = rule_columns(target.call, target.event_table is not None, settings.store_full_event)
-    columns = list(known or ())
+    columns, widened = [], {}
+    for column in known or ():
+        classes = measures[column.name].classes if column.name in measures else {}
+        type_ = _widened(column.type, classes, column.name in inexact, settings.on_type_conflict)
+        if type_ != column.type:
+            widened[column.name] = column.type
+        columns.append(Column(column.name, type_))
     have = {column.name for column in columns}
     missing = tuple(column for column in rules if column.name not in have)
     columns += missing
     have |= {column.name for column in missing}
-    kept = {leaf.column for leaf in target.leaves if leaf.kept and leaf.fate == COLUMN}
     fresh = sorted(name for name, measure in measures.items() if name not in have and any(measure.classes.values()))
     room = max(settings.max_columns - len(columns), 0)
-    added = tuple(Column(name, "JSON" if name in kept else narrowest(measures[name].classes)) for name in fresh[:room])
+    added = tuple(Column(name, narrowest(measures[name].classes)) for name in fresh[:room])
     dropped = set(fresh[room:])
     leaves = tuple(
         replace(leaf, fate=TOO_MANY) if leaf.column in dropped and leaf.fate == COLUMN else leaf
@@ -135,7 +152,41 @@ def decide(
         columns=(*columns, *added),
         created=known is None,
         added=(*missing, *added),
+        widened=widened,
     )
+
+
+def needing_doubles(known: Iterable[Column], measures: Mapping[str, Measure]) -> list[str]:
+    """The BIGINT columns that become DOUBLE, if the values of their rows allow it."""
+    return [
+        column.name
+        for column in known
+        if column.type == "BIGINT"
+        and column.name in measures
+        and _widened("BIGINT", measures[column.name].classes, False, "discard") == "DOUBLE"
+    ]
+
+
+def _widened(type_: str, classes: Mapping[str, int], inexact: bool, on_conflict: str) -> str:
+    """The type of an existing column after values of these classes (section 6)."""
+    wide = "DOUBLE" if type_ == "BIGINT" and classes.get("DOUBLE") and not (inexact or classes.get("LONG")) else type_
+    return "VARCHAR" if on_conflict == "widen" and misfits(wide, classes, wide != type_) else wide
+
+
+def causes(old: str, new: str, classes: Mapping[str, int], inexact: bool) -> frozenset[str]:
+    """The classes of the values because of which a column was widened."""
+    if new == "DOUBLE":
+        return frozenset({"DOUBLE"})
+    harmless = {"DOUBLE"} if _widened(old, classes, inexact, "discard") == "DOUBLE" else set()
+    return misfits(old, classes) - harmless
+
+
+def misfits(type_: str, classes: Mapping[str, int], fresh: bool = False) -> frozenset[str]:
+    """The classes of these values that a column of the type does not take. fresh: the load gives it that type; then
+    integers beyond 2^53 that a DOUBLE holds are taken, too."""
+    there = {name for name, count in classes.items() if count}
+    taken = _TAKES.get(type_, there) | ({"EXACT"} if fresh else set())
+    return frozenset(there - taken)
 
 
 def together(one: Measure | None, other: Measure) -> Measure:

@@ -1,7 +1,7 @@
 """What the stages hand to each other. Data only."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import pyarrow as pa
@@ -156,9 +156,17 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class TablePlan:
-    """A table as a load leaves it: its columns in order, and those (of them) that the load adds."""
+    """A table as a load leaves it: its columns in order, and those (of them) that the load adds.
+
+    widened: by name, the old types of the columns that the load widens.
+    """
 
     target: Target
     columns: tuple[Column, ...]
     created: bool
     added: tuple[Column, ...]
+    widened: dict[str, str] = field(default_factory=dict)
+
+    def is_fresh(self, column: Column) -> bool:
+        """Whether the load gives the column its type, knowing all values that come."""
+        return column in self.added or column.name in self.widened

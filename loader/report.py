@@ -16,8 +16,9 @@ class Report:
 
     unread: files that could not be read, with why. refused: event names without a table of their own because of
     `max_event_tables`. new_columns: added, also to new tables. recovered: loads of an earlier run, finished.
-    planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, new_type) and
-    what is in each file (uri, lines, items, rejected, duplicates).
+    rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
+    planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
+    new_type) and what is in each file (uri, lines, items, rejected, duplicates).
     """
 
     files: int = 0
@@ -37,6 +38,7 @@ class Report:
     new_columns: int = 0
     seconds: float = 0.0
     recovered: list[int] = field(default_factory=list)
+    rewritten: list[dict[str, Any]] = field(default_factory=list)
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
 
@@ -74,6 +76,7 @@ def summary(report: Report, warehouse: str) -> str:
         ("new", f"{many(len(report.new_tables), 'table')}, {many(report.new_columns, 'column')}"),
     ]
     lines += [f"  {name:<12}{fact}\n" for name, fact in facts]
+    lines += [f"  {'rewritten':<12}{rewriting(each)}\n" for each in report.rewritten]
     lines += [f"  {line}\n" for line in _rows(report.rows)]
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
     if report.rejects:
@@ -82,6 +85,12 @@ def summary(report: Report, warehouse: str) -> str:
         sql = f"SELECT table_name, column_name, reason, column_value FROM loader.discards WHERE {which}"
         lines.append(f'discards are kept; to see them: loader query{warehouse} "{sql}"\n')
     return "".join(lines)
+
+
+def rewriting(done: Mapping[str, Any]) -> str:
+    """What it cost to write a table anew."""
+    names = ", ".join(done["columns"])
+    return f"{done['table']} ({names}): {many(done['rows'], 'row')}, {size(done['bytes'])} in {done['seconds']:,.1f} s"
 
 
 def speed(report: Report) -> str:
@@ -124,7 +133,12 @@ def plan_tables(report: Report) -> str:
     names = ("lines", "items", "rejected", "duplicates")
     files = [[each["uri"], *(number(each[name]) for name in names)] for each in report.planned_files]
     changes = [
-        [each["table_name"], each["column_name"] or "", each["change"], each["new_type"] or ""]
+        [
+            each["table_name"],
+            each["column_name"] or "",
+            each["change"],
+            " to ".join(filter(None, (each["old_type"], each["new_type"]))),
+        ]
         for each in report.planned_changes
     ]
     text = table(["file", *names], files, range(1, 5))

@@ -55,6 +55,7 @@ class Settings:
     allow_users_context_traits: bool = False
     json_paths: tuple[str, ...] = ()
     dedup_window_days: int | None = 30
+    on_type_conflict: str = "discard"
     # limits
     memory_limit: int | None = None
     max_load_bytes: int | None = None
@@ -88,6 +89,9 @@ RULES = (
     "allow_users_context_traits",
     "json_paths",
 )
+
+
+CONFLICTS = ("discard", "widen", "fail")
 
 
 # --- values: from a flag or the environment (text) or from TOML (typed). ValueError says what is expected. ------------
@@ -161,6 +165,13 @@ def days(value: Any) -> int | None:
         raise ValueError("days, such as 30 or 30d, or all") from None
 
 
+def conflict(value: Any) -> str:
+    """What to do with a value that does not fit its column."""
+    if isinstance(value, str) and value.strip().lower() in CONFLICTS:
+        return value.strip().lower()
+    raise ValueError(f"one of {', '.join(CONFLICTS)}")
+
+
 def text(value: Any) -> str:
     """Text that is not blank."""
     if isinstance(value, str) and value.strip():
@@ -230,6 +241,7 @@ OPTIONS = (
     Option("allow_users_context_traits", switch, "context.traits of identify also without prefix.", "off"),
     Option("json_paths", json_paths, "Keep the value there as JSON, e.g. track.properties.items.", "none"),
     Option("dedup_window", days, "How far apart an event's copies are found: days, or all.", "30d"),
+    Option("on_type_conflict", conflict, "A value does not fit its column: discard, widen, fail.", "discard"),
     Option("memory_limit", size, "Memory that the engine may use.", "60 % of the machine's"),
     Option("max_load_bytes", size, "Input of one load; more is loaded in several.", "a third of memory_limit"),
     Option("max_line_bytes", size, "A longer line is a reject.", "32MiB"),

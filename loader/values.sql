@@ -66,6 +66,11 @@ CREATE MACRO cell_varchar(t, k) AS CASE WHEN k = 'VARCHAR' THEN CASE WHEN t = ''
 CREATE MACRO cell_json(t, k) AS CASE WHEN k = 'OBJECT' OR is_blank(t, k) THEN NULL ELSE json_of(t, k) END;
 -- A value under `json_paths`: whatever it is, but "" (section 3).
 CREATE MACRO cell_kept(t, k) AS CASE WHEN k = 'VARCHAR' AND t = '' THEN NULL ELSE json_of(t, k) END;
+-- Such a value where the column is of another type: it is JSON, so it does not fit.
+CREATE MACRO cell_no_bigint(t, k) AS NULL::BIGINT;
+CREATE MACRO cell_no_double(t, k) AS NULL::DOUBLE;
+CREATE MACRO cell_no_boolean(t, k) AS NULL::BOOLEAN;
+CREATE MACRO cell_no_timestamptz(t, k) AS NULL::TIMESTAMPTZ;
 
 CREATE MACRO is_container(t, doc, pointer) AS (starts_with(t, '{') OR starts_with(t, '['))
     AND json_type(doc, pointer) IN ('OBJECT', 'ARRAY');

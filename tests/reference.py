@@ -4,6 +4,7 @@ Slow and plain on purpose, and independent of `loader`. "§" is a section of the
 for one thing only, the text of a number.
 """
 
+import copy
 import functools
 import hashlib
 import itertools
@@ -247,8 +248,7 @@ def type_of_new_column(leaves: Sequence[Leaf]) -> str:
     if "JSON" in kinds:
         return "JSON"
     if kinds == {"BIGINT", "DOUBLE"}:
-        integers = [leaf.integer() for leaf in leaves if leaf.kind() == "BIGINT"]
-        return "DOUBLE" if all(int(float(integer)) == integer for integer in integers) else "VARCHAR"
+        return "DOUBLE" if all(is_exact(leaf.integer()) for leaf in leaves if leaf.kind() == "BIGINT") else "VARCHAR"
     return "VARCHAR"
 
 
@@ -261,8 +261,6 @@ def cell_of(leaf: Leaf, column_type: str, is_new: bool) -> Any:
         return minified(leaf.value)
     if column_type == "DOUBLE" and kind == "BIGINT":
         return float(leaf.integer()) if is_new or abs(leaf.integer()) <= EXACT_IN_DOUBLE else None
-    if column_type == "BIGINT" and kind == "DOUBLE":
-        return None  # TO WIDEN: §6 makes such a column DOUBLE, old rows included; so far the value is discarded
     if column_type != kind:
         return None
     if kind == "BIGINT":
@@ -270,6 +268,39 @@ def cell_of(leaf: Leaf, column_type: str, is_new: bool) -> Any:
     if kind == "DOUBLE":
         return float(text_of(leaf.value))
     return datetime_of(leaf.value) if kind == "TIMESTAMPTZ" else leaf.value
+
+
+def is_exact(integer: int) -> bool:
+    """§5: whether a DOUBLE holds it."""
+    return int(float(integer)) == integer
+
+
+def type_of_old_column(old: str, cells: Sequence[Any], leaves: Sequence[Leaf], on_type_conflict: str) -> str:
+    """§6: the type of a column that is there, and has these cells, after a load brings these values."""
+    kinds = {leaf.kind() for leaf in leaves}
+    integers = [leaf.integer() for leaf in leaves if leaf.kind() == "BIGINT"]
+    type_ = old
+    if old == "BIGINT" and "DOUBLE" in kinds and all(map(is_exact, [*cells, *integers])):
+        type_ = "DOUBLE"
+    misfits = [leaf for leaf in leaves if cell_of(leaf, type_, is_new=type_ != old) is None]
+    if misfits and on_type_conflict == "fail":
+        raise TypeConflict(misfits)
+    return "VARCHAR" if misfits and on_type_conflict == "widen" else type_
+
+
+def widened(cell: Any, new: str) -> Any:
+    """§6: an old cell in a column that became DOUBLE or VARCHAR. A DOUBLE does not tell -0.0 from 0.0."""
+    if new == "DOUBLE":
+        return float(cell)
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, datetime):
+        return datetime_text(cell)
+    return number_text(repr(cell + 0.0)) if isinstance(cell, float) else str(cell)
+
+
+class TypeConflict(Exception):
+    """§6: `on_type_conflict = "fail"`: nothing is loaded."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -323,7 +354,7 @@ class Settings:
     max_columns: int = 1600
     max_event_tables: int = 1000
     dedup_window_days: int | None = 30
-    on_type_conflict: str = "discard"  # the only one there is
+    on_type_conflict: str = "discard"  # or "widen", "fail"
 
 
 @dataclass(frozen=True)
@@ -549,7 +580,7 @@ class Warehouse:
 
     def __init__(self, **settings: Any) -> None:
         self.settings = Settings(**settings)
-        assert self.settings.on_type_conflict == "discard"
+        assert self.settings.on_type_conflict in ("discard", "widen", "fail")
         self.json_paths = {tuple(path.split(".")) for path in self.settings.json_paths}
         self.tables: dict[str, Table] = {}
         self.rejects: list[dict[str, Any]] = []
@@ -559,7 +590,15 @@ class Warehouse:
         self._received: dict[tuple[str, str], list[datetime]] = {}  # of the rows of a (call, id)
 
     def load(self, files: Sequence[InputFile], started: datetime) -> Counts:
-        """One load of files, against the tables that are there."""
+        """One load of files, against the tables that are there. TypeConflict: nothing is loaded."""
+        before = copy.deepcopy(self.__dict__)
+        try:
+            return self._load(files, started)
+        except TypeConflict:
+            self.__dict__ = before
+            raise
+
+    def _load(self, files: Sequence[InputFile], started: datetime) -> Counts:
         counts: Counts = []
         events: list[Event] = []
         files_before = self._files
@@ -770,6 +809,17 @@ class Warehouse:
         for column in accepted:
             values = [draft.winners[column] for draft in drafts if column in draft.winners]
             target.columns[column] = type_of_new_column(values)
+        for column in target.columns.keys() - self._rule_columns(table).keys() - set(accepted):
+            values = [draft.winners[column] for draft in drafts if column in draft.winners]
+            cells = [row[column] for row in target.rows if row.get(column) is not None]
+            old = target.columns[column]
+            new_type = type_of_old_column(old, cells, values, self.settings.on_type_conflict)
+            if new_type != old:
+                target.columns[column] = new_type
+                accepted.append(column)
+                for row in target.rows:
+                    if row.get(column) is not None:
+                        row[column] = widened(row[column], new_type)
         for draft in drafts:
             row = dict(draft.rule_cells)
             for column, leaf in draft.winners.items():

@@ -127,6 +127,7 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "new_tables": "aliases groups identifies order_done pages resets screens tracks".split(),
         "new_columns": 137,
         "recovered": [],
+        "rewritten": [],
         "planned_changes": [],
         "planned_files": [],
     }
@@ -199,8 +200,12 @@ def test_a_dry_run_prints_the_plan(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     found = Report(known_files=2)
     found.planned_files = [{"uri": "/d/a.jsonl", "lines": 1200, "items": 1201, "rejected": 1, "duplicates": 0}]
     found.planned_changes = [
-        {"table_name": "order_done", "column_name": None, "change": "created", "new_type": None},
-        {"table_name": "order_done", "column_name": "total", "change": "added", "new_type": "DOUBLE"},
+        {"table_name": table, "column_name": column, "change": change, "old_type": old, "new_type": new}
+        for table, column, change, old, new in [
+            ("order_done", None, "created", None, None),
+            ("order_done", "total", "added", None, "DOUBLE"),
+            ("pages", "depth", "widened", "BIGINT", "DOUBLE"),
+        ]
     ]
     monkeypatch.setattr(pipeline, "run", lambda *_: found)
     done = run("load", "a.jsonl", "--dry-run")
@@ -211,9 +216,10 @@ def test_a_dry_run_prints_the_plan(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         "/d/a.jsonl  1,200  1,201         1           0\n"
         "\n"
         "table       column  change   type\n"
-        "----------  ------  -------  ------\n"
+        "----------  ------  -------  ----------------\n"
         "order_done          created\n"
         "order_done  total   added    DOUBLE\n"
+        "pages       depth   widened  BIGINT to DOUBLE\n"
     )
     found.planned_changes = []
     assert run("load", "a.jsonl", "--dry-run").stdout.endswith("0\n\nno change of schema\n")
@@ -415,6 +421,7 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "allow_users_context_traits = false  # default\n"
         "json_paths = []                     # default\n"
         'dedup_window = "7d"                 # LOADER_DEDUP_WINDOW\n'
+        'on_type_conflict = "discard"        # default\n'
         "# memory_limit                      # default: 60 % of the machine's\n"
         "# max_load_bytes                    # default: a third of memory_limit\n"
         'max_line_bytes = "32MiB"            # default\n'

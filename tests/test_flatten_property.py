@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import loader
+from loader.errors import LoaderError
 from tests import reference, strategies, warehouses
 
 MODIFIED = datetime(2024, 5, 10, 12, tzinfo=UTC)
@@ -35,6 +36,7 @@ rules = st.fixed_dictionaries(
         "max_columns": st.sampled_from([20, 24]),
         "max_event_tables": st.sampled_from([1, 2]),
         "dedup_window_days": st.sampled_from([None, 1]),
+        "on_type_conflict": st.sampled_from(["widen", "fail"]),
     },
 )
 
@@ -69,8 +71,14 @@ def compare(folder: Path, loads: list[list[bytes]], rules: dict[str, Any]) -> No
             sources.append(str(path))
             given_files.append(reference.InputFile(str(path), MODIFIED, data))
         started = datetime.now(UTC)
-        counts = expected.load(given_files, started)
-        report = loader.run(loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **rules))
+        given_settings = loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **rules)
+        try:
+            counts = expected.load(given_files, started)
+        except reference.TypeConflict:
+            with pytest.raises(LoaderError, match="on_type_conflict is fail"):
+                loader.run(given_settings)
+            continue
+        report = loader.run(given_settings)
         assert report.duplicates == sum(count.duplicates for count in counts)
         assert report.loaded == sum(count.loaded for count in counts)
         assert report.lines == sum(count.lines for count in counts)

@@ -68,7 +68,8 @@ def tables_of(connection: duckdb.DuckDBPyConnection) -> dict[str, Table]:
     """The same, by a connection to the published file."""
     json_columns = set(
         connection.execute(
-            "SELECT table_name, column_name FROM loader.schema_changes WHERE new_type = 'JSON'"
+            "SELECT table_name, column_name FROM loader.schema_changes GROUP BY ALL "
+            "HAVING max_by(new_type, load_id) = 'JSON'"
         ).fetchall()
     )
     found = {}

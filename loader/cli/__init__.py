@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader import failure, settings
+from loader.cli.discards import discards
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -26,6 +27,7 @@ from loader.cli.frame import (
     write_json,
 )
 from loader.cli.rejects import rejects
+from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def main() -> None:
 
 
 main.add_command(rejects)
+main.add_command(discards)
+main.add_command(widen)
 
 
 @main.command()

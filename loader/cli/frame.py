@@ -130,9 +130,9 @@ def setting_options(command: Command, without: Collection[str] = ()) -> Command:
             more = {"is_flag": True, "default": None}
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
         elif option.read in (settings.size, settings.days, settings.whole, settings.count, settings.share):
-            more["metavar"] = (
-                "SIZE" if option.read is settings.size else "DAYS" if option.read is settings.days else "NUMBER"
-            )
+            more["metavar"] = {"size": "SIZE", "days": "DAYS"}.get(option.read.__name__, "NUMBER")
+        elif option.read is settings.conflict:
+            more["metavar"] = "|".join(settings.CONFLICTS)
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
         if option.name != "warehouse" and option.name not in without:
