@@ -1,6 +1,6 @@
 """The SQL of a leaf: its text, its kind, what its value is, and the cell it makes. The words are in values.sql."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from json import dumps as to_json
 from typing import Any
 
@@ -35,14 +35,8 @@ _PLAIN = {
     ("BOOLEAN", "BOOLEAN"): ("BOOLEAN", "{}"),
     ("BOOLEAN", "VARCHAR"): ("VARCHAR", "{}"),
 }
-# Per kind: which texts are blank, and which need a second look before their class is known.
-BLANK = {"VARCHAR": "{} = ''", "ARRAY": "blank_array({})"}
-DOUBTFUL = {
-    "VARCHAR": "{} LIKE '____-__-__%'",
-    "BIGINT": "strlen({}) > 15",
-    "DOUBLE": "NOT contains({0}, '.') OR contains({0}, 'e')",
-    "NUMBER": "(strlen({0}) > 15 AND NOT contains({0}, '.')) OR contains({0}, 'e') OR {0} >= ':' OR {0} LIKE '-_n%'",
-}
+# Per kind: the classes of plain values, which fit their column as they are.
+_PLAIN_CLASSES = {"VARCHAR": {"VARCHAR"}, "BIGINT": {"BIGINT"}, "DOUBLE": {"DOUBLE"}, "NUMBER": {"BIGINT", "DOUBLE"}}
 
 
 def rows_of(target: Target) -> str:
@@ -60,6 +54,12 @@ def odd_flag(target: Target) -> str:
 def classes_of(leaf: Leaf) -> tuple[str, ...]:
     """The classes (values.sql, class_of) that the leaf's values can have, the one of plain values first."""
     return ("JSON",) if leaf.kept else CLASSES[leaf.kind]
+
+
+def is_plain(leaf: Leaf, classes: Mapping[str, int]) -> bool:
+    """Whether the leaf's values, so many of each class, are all plain."""
+    plain = _PLAIN_CLASSES.get(leaf.kind or "")
+    return leaf.kind is not None and (plain is None or plain.issuperset(name for name, n in classes.items() if n))
 
 
 def cell_type(plan: TablePlan, column: Column, leaf: Leaf) -> str:
@@ -142,12 +142,6 @@ class Values:
         if leaf.kind is not None:
             return f"class_{leaf.kind.lower()}({self.text(leaf)})"
         return f"class_of({self.text(leaf)}, {self.kind(leaf)})"
-
-    def is_filled(self, leaf: Leaf) -> str:
-        """The condition that there is a value, for a leaf without doubtful ones."""
-        if leaf.kind in BLANK:
-            return f"NOT ({BLANK[leaf.kind].format(self.text(leaf))})"
-        return f"{self.text(leaf)} IS NOT NULL"
 
     def cell(self, leaf: Leaf, type_: str) -> str:
         """The leaf's value in a column of the type (or of what `cell_type` says); NULL where it does not fit."""

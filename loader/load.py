@@ -29,8 +29,8 @@ from loader.db import connect
 from loader.delta import Commit
 from loader.errors import LoaderError
 from loader.job import FileCounts, Job, Planned, Stage
-from loader.leaf_sql import classes_of
-from loader.records import COLUMN, NO_TABLE, FileRead, Leaf, Measure, SourceFile, Tally, Target
+from loader.leaf_sql import is_plain
+from loader.records import COLUMN, NO_TABLE, FileRead, Look, Measure, SourceFile, Target
 from loader.replay import Replay
 from loader.report import Report, add
 from loader.schema import Column
@@ -183,46 +183,31 @@ def _decide(
 def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
     """What the values of each table's columns are, by column. Checks that no value was overlooked; leaves whose values
     are all plain are marked so."""
-    tallies = measure.first_look(job.sql, targets)
+    looks = measure.look(job.sql, targets)
     elsewhere = odd.events_by_path(job.sql)
     paths = {(target.call, target.event_table, leaf.path) for target in targets for leaf in target.leaves}
     by_shape, by_value = odd.events_by_path(job.sql, without_repeated=True), odd.cells_by_path(job.sql)
     books.balance("values of odd events", {key: by_shape.get(key, 0) for key in paths}, by_value)
-    doubtful_context = {leaf.path for (_, leaf), t in tallies.items() if t.doubtful and leaf.part.json == "context"}
-    doubtful: dict[str, list[Leaf]] = {}
-    unsure: dict[str, list[Leaf]] = {}
-    for target in targets:
-        known = {column.name: column.type for column in job.known.tables.get(target.table, ())}
-        for leaf in (leaf for leaf in target.leaves if leaf.common):
-            tally = tallies.get((target.table, leaf), Tally(0, 0, 0))
-            odd_events = elsewhere.get((target.call, target.event_table, leaf.path), 0)
-            if not target.unnamed:
-                what = ".".join((leaf.part.field, *leaf.keys))
-                books.balance(f"values of {target.table}", {what: leaf.events}, {what: tally.texts + odd_events})
-            # Integers and others were found, but perhaps not both in this table, or among its winners.
-            mixed = (
-                leaf.kind == "NUMBER" and not leaf.kept and known.get(leaf.column) not in ("DOUBLE", "VARCHAR", "JSON")
-            )
-            elsewhere_too = odd_events or target.unnamed or leaf.part.json == "context" or leaf.column in known
-            if tally.doubtful or (mixed and elsewhere_too):
-                doubtful.setdefault(target.table, []).append(leaf)
-            elif leaf.column not in known and (tally.blank or odd_events or target.unnamed):
-                unsure.setdefault(target.table, []).append(leaf)
-    closer = measure.closer_look(job.sql, targets, doubtful)
-    firsts = measure.first_values(job.sql, targets, unsure)
+    # Cells of the context are made once for all tables.
+    mixed = {
+        leaf.path
+        for (_, leaf), look in looks.items()
+        if leaf.part.json == "context" and not is_plain(leaf, look.measure.classes)
+    }
     measured = []
     for target in targets:
         found = odd.measure(job.sql, target)
         leaves = []
         for leaf in target.leaves:
-            tally = tallies.get((target.table, leaf), Tally(0, 0, 0))
-            key = (target.table, leaf)
+            look = looks.get((target.table, leaf), Look(0, Measure({}, None)))
+            if leaf.common and not target.unnamed:
+                there = look.texts + elsewhere.get((target.call, target.event_table, leaf.path), 0)
+                what = ".".join((leaf.part.field, *leaf.keys))
+                books.balance(f"values of {target.table}", {what: leaf.events}, {what: there})
             if leaf.common and leaf.fate == COLUMN:
-                filled = tally.texts - tally.blank
-                plain = Measure({classes_of(leaf)[0]: filled}, firsts.get(key, leaf.first))
-                found[leaf.column] = plan.together(found.get(leaf.column), closer.get(key, plain))
-            in_doubt = leaf.path in doubtful_context if leaf.part.json == "context" else tally.doubtful
-            leaves.append(replace(leaf, plain=not in_doubt))
+                found[leaf.column] = plan.together(found.get(leaf.column), look.measure)
+            plain = leaf.path not in mixed if leaf.part.json == "context" else is_plain(leaf, look.measure.classes)
+            leaves.append(replace(leaf, plain=plain))
         measured.append((replace(target, leaves=tuple(leaves)), found))
     return measured
 

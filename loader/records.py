@@ -103,8 +103,8 @@ class Leaf:
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
     number. staged: where whole contexts have it, None: nowhere. beside: whether it is also in contexts that are not
-    whole, to be read from their JSON. plain: its values were found to be what the kind says at first sight: no text
-    that looks like a datetime, no number that needs a second look.
+    whole, to be read from their JSON. plain: its values are what the kind says: no text is a datetime, and no number
+    needs a closer look.
     """
 
     path: int
@@ -138,20 +138,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """A first look at the values of a leaf: texts read, blank ones of them, and those that need a second look."""
-
-    texts: int
-    blank: int
-    doubtful: int
-
-
-@dataclass(frozen=True, slots=True)
 class Measure:
     """What the values of one column are: number by class (values.sql, class_of); the first one's position, if any."""
 
     classes: Mapping[str, int]
     first: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the values of a leaf are. texts: their number, blank ones included."""
+
+    texts: int
+    measure: Measure
 
 
 @dataclass(frozen=True, slots=True)

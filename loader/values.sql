@@ -36,7 +36,8 @@ CREATE MACRO class_bigint(t) AS CASE WHEN strlen(t) < 16 THEN 'BIGINT'
     WHEN try_cast(t AS BIGINT) IS NULL THEN 'NUMBER'
     WHEN try_cast(t AS BIGINT) BETWEEN -9007199254740992 AND 9007199254740992 THEN 'BIGINT'
     WHEN try_cast(t AS HUGEINT) = try_cast(try_cast(t AS DOUBLE) AS HUGEINT) THEN 'EXACT' ELSE 'LONG' END;
-CREATE MACRO class_double(t) AS CASE WHEN double_of(t) IS NOT NULL THEN 'DOUBLE' WHEN t IS NOT NULL THEN 'NUMBER' END;
+CREATE MACRO class_double(t) AS CASE WHEN strlen(t) < 300 AND contains(t, '.') AND NOT contains(t, 'e') THEN 'DOUBLE'
+    WHEN double_of(t) IS NOT NULL THEN 'DOUBLE' WHEN t IS NOT NULL THEN 'NUMBER' END;
 -- Integers and other numbers mixed: their text tells them apart. NaN and the like begin after the digits.
 CREATE MACRO kind_of_number(t) AS CASE WHEN contains(t, '.') OR contains(t, 'e') OR t >= ':' OR starts_with(t, '-I')
     OR starts_with(t, '-i') THEN 'DOUBLE' ELSE 'BIGINT' END;
