@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from loader import db, ledger, load, publish, sources, store, users
+from loader import db, history, ledger, load, publish, sources, store, users
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -25,11 +25,13 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     warehouse = settings.warehouse
-    found, empty = sources.find(settings.sources, settings.source, started)
-    if not store.is_warehouse(warehouse):
-        sources.refuse_empty(empty, ())
+    if not store.was_begun(warehouse):  # a mistyped source makes no folder
+        sources.refuse_empty(sources.find(settings.sources, settings.source, started)[1], ())
     report = Report()
     with store.locked(warehouse):
+        found, empty = sources.find(settings.sources, settings.source, started)
+        if not store.is_warehouse(warehouse):
+            sources.refuse_empty(empty, ())
         store.open_warehouse(warehouse)
         shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
         report.recovered = store.recover(warehouse)
@@ -83,12 +85,24 @@ def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
             return 0, 0
+        pending = store.manifests(warehouse)
+        at = None  # the versions to publish: the newest, unless a later load got stuck on its way into the tables
+        if any(load_id > state.last_load for load_id, _ in pending):
+            at = state.last_load
+            state = ledger.read(connection, warehouse, at)
+
+        def view(schema: str, name: str, folder: str) -> publish.View:
+            version = None if at is None else history.version_at(warehouse / folder, at)
+            return publish.View(schema, name, folder, version)
+
+        tables = [view("main", table, store.table_folder(table)) for table in state.tables]
         if not settings.skip_users_table:
-            users.rebuild(connection, warehouse, state.last_load)
-        tables = [*state.tables, users.TABLE]
-        folders = {table: store.table_folder(table) for table in tables}
-        there = {table: folder for table, folder in folders.items() if (warehouse / folder).exists()}
-        changed = {commit.name for _, commits in store.manifests(warehouse) for commit in commits} | {users.TABLE}
-        publish.up_to(connection, warehouse, state.last_load, there, changed, afresh)
+            identifies = next(table.version for table in tables if table.name == "identifies")
+            users.rebuild(connection, warehouse, state.last_load, identifies)
+        tables.append(publish.View("main", users.TABLE, store.table_folder(users.TABLE)))
+        tables = [table for table in tables if (warehouse / table.folder).exists()]
+        views = tables + [view("loader", table, ledger.folder(table)) for table in ledger.TABLES]
+        changed = {commit.name for _, commits in pending for commit in commits} | {users.TABLE}
+        publish.up_to(connection, warehouse, state.last_load, views, changed, afresh)
     store.forget(warehouse, state.last_load)
-    return state.last_load, len(there)
+    return state.last_load, len(tables)

@@ -53,6 +53,11 @@ def spill_folder(warehouse: Path) -> Path:
     return warehouse / "loader" / "spill"
 
 
+def was_begun(warehouse: Path) -> bool:
+    """Whether a run has ever worked here, or is about to."""
+    return (warehouse / "loader").exists()
+
+
 def is_warehouse(warehouse: Path) -> bool:
     """Whether a load has ever been made certain here."""
     return (warehouse / "loader" / "format").exists()
@@ -180,8 +185,9 @@ def _manifest(warehouse: Path, load_id: int) -> Path:
 
 
 def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
-    """Writes the manifest of a load: from here on it will happen, whatever dies."""
+    """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
     for commit in commits:
+        delta.check(warehouse, commit)
         for file in commit.files:
             _sync(warehouse / commit.folder / file.path)
     content = {"format": FORMAT, "load_id": load_id, "commits": [commit.to_dict() for commit in commits]}
