@@ -48,13 +48,15 @@ def folder(table: str) -> str:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the ledger says. last_load, last_file: 0 if there is none. settings: the rules in force, None before the
-    first load. tables: by name, in order of creation, with their columns."""
+    first load. tables: by name, in order of creation, with their columns. restored: the load that the last one went
+    back to; None: it loaded files."""
 
     last_load: int
     last_file: int
     settings: dict[str, Any] | None
     skipped_tracks: bool
     tables: dict[str, tuple[Column, ...]]
+    restored: int | None = None
 
     @property
     def event_tables(self) -> list[str]:
@@ -98,8 +100,9 @@ def read(connection: duckdb.DuckDBPyConnection, warehouse: Path, at: int | None 
     loads = paths(warehouse, "loads", at)
     if not loads:
         return State(0, 0, None, False, {})
-    last_load, settings, skipped, last_file = connection.execute(
+    last_load, settings, skipped, restored, last_file = connection.execute(
         """SELECT max(load_id), max_by(settings, load_id), bool_or((settings ->> 'skip_tracks_table')::BOOLEAN),
+            arg_max_null(restored, load_id),
             greatest(max(last_file_id), (SELECT max(file_id) FROM read_parquet($read)))
         FROM read_parquet($files)""",
         {"files": loads, "read": paths(warehouse, "files", at)},
@@ -114,7 +117,7 @@ def read(connection: duckdb.DuckDBPyConnection, warehouse: Path, at: int | None 
     for table, column, type_ in rows:
         tables.setdefault(table, []).append(Column(column, type_))
     named = {name: tuple(columns) for name, columns in tables.items()}
-    return State(last_load, last_file or 0, json.loads(settings), skipped, named)
+    return State(last_load, last_file or 0, json.loads(settings), skipped, named, restored)
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:

@@ -215,7 +215,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
         add(report.rows, {name: result.rows})
     results = {id(each): result for each, result in zip(there, written, strict=True)}
     commits = [
-        _commit(each.plan.target.table, each.plan.columns, results[id(each)].files if id(each) in results else ())
+        _commit(job, each.plan.target.table, each.plan.columns, results[id(each)].files if id(each) in results else ())
         for each in planned
         if each.rows or each.plan.created
     ]
@@ -240,8 +240,12 @@ def _write_table(job: Job, planned: Planned) -> store.Written:
         return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
 
 
-def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile]) -> Commit:
-    return Commit(store.table_folder(table), table, tuple(columns), (PARTITION,), tuple(files))
+def _commit(job: Job, table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile]) -> Commit:
+    """What the load does to a table. One that the ledger does not know, but that is there, is of a load that was
+    undone: nothing of it stays, columns neither."""
+    folder = store.table_folder(table)
+    undone = table not in job.known.tables and delta.exists(job.settings.warehouse / folder)
+    return Commit(folder, table, tuple(columns), (PARTITION,), tuple(files), overwrite=undone)
 
 
 def _write_other_events(job: Job, report: Report) -> list[Commit]:
@@ -255,4 +259,4 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
     expected = {"properties": flatten.other_properties(job.sql), "id": rows, "received_at": rows}
     books.balance(f"cells of {OTHER_EVENTS}", expected, {column: result.cells.get(column, 0) for column in expected})
     add(report.rows, {OTHER_EVENTS: rows})
-    return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]
+    return [_commit(job, OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]

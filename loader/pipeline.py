@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from loader import db, history, ledger, load, publish, sources, store, users
+from loader import restore as restores
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -75,6 +76,20 @@ def republish(settings: Settings) -> tuple[int, int]:
     if not load_id:
         raise LoaderError(f"{settings.warehouse}: nothing is loaded yet, so there is nothing to publish.")
     return load_id, tables
+
+
+def restore(settings: Settings, load_id: int) -> restores.Restored:
+    """Puts the warehouse back to what it was after a load, and publishes that.
+
+    Raises LoaderError, and changes nothing, where that cannot be done; LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    with store.locked(settings.warehouse):
+        store.recover(settings.warehouse)
+        done = restores.restore(settings.warehouse, load_id)
+        _publish(settings)
+    return done
 
 
 def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from loader.cli.frame import (
     show_progress,
     write_json,
 )
+from loader.cli.restore import restore
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -206,3 +207,6 @@ def init(ctx: click.Context) -> None:
     path = Path(ctx.obj["config"] or settings.FILE)
     files.write_template(path)
     inform(ctx, f"wrote {path}")
+
+
+main.add_command(restore)
