@@ -12,7 +12,6 @@ from loader.errors import Exit, LoaderError
 from loader.text import plain, size
 
 INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
-# What the engines tell in words only: of a disk, and where.
 _TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 _NAMED = re.compile(r'\\?"(/[^"]*?)\\?": ')
 
@@ -36,18 +35,24 @@ def explain(error: BaseException, warehouse: Path) -> tuple[str, int]:
         return (
             "out of memory. Set memory_limit to what the machine has; for a load, set a smaller max_load_bytes."
         ), Exit.FAILED
-    if isinstance(error, OSError) or kinds & {"IOException", "PermissionException", "DeltaError"}:
-        return _explain_io(error, warehouse), Exit.FAILED
+    number = _number(error)
+    if isinstance(error, OSError) or number or kinds & {"IOException", "PermissionException", "DeltaError"}:
+        return _explain_io(error, number, warehouse), Exit.FAILED
     return (
         f"this is a bug, please report it: {type(error).__name__}: {plain(str(error))} "
         f"(at {_place(error)}, loader {version()}). What was committed stays."
     ), Exit.FAILED
 
 
-def _explain_io(error: BaseException, warehouse: Path) -> str:
+def _number(error: BaseException) -> int | None:
+    """The system's number for what happened; engines tell its words only."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    return next((number for number in _TOLD if os.strerror(number) in str(error)), None)
+
+
+def _explain_io(error: BaseException, number: int | None, warehouse: Path) -> str:
     message = str(error)
-    number = error.errno if isinstance(error, OSError) else None
-    number = number or next((number for number in _TOLD if os.strerror(number) in message), None)
     name = os.fsdecode(error.filename) if isinstance(error, OSError) and error.filename else ""
     if not name and (found := _NAMED.search(message)):
         name = found.group(1)
