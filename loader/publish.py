@@ -40,7 +40,6 @@ def publish(
     """Replaces these views, and keeps the others of `tables`; with `afresh` these are all there will be. Readers keep
     what they have open. The load that the file shows is in `loader.published`, as is where the warehouse lies."""
     path, beside = warehouse / NAME, warehouse / (NAME + ".part")
-    discard_unfinished(warehouse)
     try:
         if not afresh:
             shutil.copyfile(path, beside)
@@ -49,13 +48,8 @@ def publish(
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
-        discard_unfinished(warehouse)
-
-
-def discard_unfinished(warehouse: Path) -> None:
-    """Removes what a run that died or failed had begun to write: a log beside would be taken for the next file's."""
-    for name in (".part", ".part.wal"):
-        (warehouse / (NAME + name)).unlink(missing_ok=True)
+        for unfinished in (beside, warehouse / (beside.name + ".wal")):  # such a log would be taken for the next file's
+            unfinished.unlink(missing_ok=True)
 
 
 def _write(

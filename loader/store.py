@@ -23,6 +23,8 @@ from loader.schema import Column, folder_of
 
 FORMAT = 1  # of the warehouse folder
 ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
+# What is written beside before it becomes a file of its name; `#` is deltalake's.
+_UNFINISHED = ("*/*/_delta_log/*#*", "loader/**/*.part", "*.part", "*.part.wal")
 _UNUSABLE = "%[]=?*\\"  # in a warehouse's path: file lists and partition folders would be misread
 
 
@@ -102,7 +104,10 @@ def _check_format(warehouse: Path, marker: Path) -> None:
 
 @contextmanager
 def locked(warehouse: Path) -> Iterator[None]:
-    """Only one run at a time writes to a warehouse. LockedError if another holds the lock: who, and since when."""
+    """Only one run at a time writes to a warehouse. LockedError if another holds the lock: who, and since when.
+
+    The lock of a run that died is free. What that had begun to write is removed, but for what a vacuum takes.
+    """
     folder = warehouse / "loader"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -115,12 +120,20 @@ def locked(warehouse: Path) -> Iterator[None]:
     except OSError as error:
         raise LoaderError(f"{folder}: cannot write here: {error.strerror}.") from error
     try:
+        if (folder / "holder").exists():
+            _clear_up(warehouse)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         (folder / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
         yield
     finally:
         (folder / "holder").unlink(missing_ok=True)
         lock.release()
+
+
+def _clear_up(warehouse: Path) -> None:
+    for pattern in _UNFINISHED:
+        for path in warehouse.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _holder(folder: Path) -> str:

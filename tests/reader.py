@@ -33,7 +33,7 @@ def main() -> None:
     threading.Thread(target=wait, daemon=True).start()
     shown = 0
     while not ended.is_set():
-        with duckdb.connect(file, read_only=True) as connection:
+        with duckdb.connect(file, read_only=True, config={"threads": 1}) as connection:
             [before] = connection.execute(SEEN).fetchall()
             for _ in range(3):  # a connection keeps what it saw
                 assert connection.execute(TORN).fetchall() == [(0, 0, 0, 0, 0)]

@@ -280,6 +280,7 @@ def test_a_log_that_is_damaged(table: str, damage: bytes | None, folder: Path, u
     assert done.stderr.endswith("Put the folder back from a backup, or load all files into a new warehouse.\n")
     assert done.stderr.count("\n") == 1
     assert test_store.content(folder) == before
+    assert store.manifests(folder / "warehouse") == []  # it was seen in time
     for path in log.parent.glob("*.json"):
         path.unlink()
     log.write_bytes(entry)

@@ -119,6 +119,31 @@ def test_every_step(name: str, tmp_path: Path) -> None:
     die_at(tmp_path, lambda count: range(1, count + 1), name)
 
 
+UNFINISHED = (
+    "warehouse.duckdb.part",
+    "warehouse.duckdb.part.wal",
+    "loader/manifests/000000000002.json.part",
+    "tables/tracks/_delta_log/00000000000000000001.json#1",
+    "loader/loads/_delta_log/_last_checkpoint#1",
+    "loader/spill/duckdb_temp_storage_DEFAULT-0.tmp",
+)
+
+
+def test_what_a_dead_run_had_begun_to_write_goes(tmp_path: Path) -> None:
+    """Also where it died inside a call of an engine, which the steps do not show."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "1").write_bytes(test_store.FIRST)
+    load(tmp_path, "1")
+    (tmp_path / "warehouse/loader/spill").mkdir()
+    for name in (*UNFINISHED, "loader/holder"):
+        (tmp_path / "warehouse" / name).write_bytes(b"WAL or other")
+    before = seen(tmp_path)
+    assert strays(tmp_path / "warehouse") == {*UNFINISHED, "loader/holder"}
+    load(tmp_path, "1")
+    assert strays(tmp_path / "warehouse") == set()
+    assert seen(tmp_path) == before
+
+
 def die_at_random(folder: Path, files: int, kills: int, seed: int) -> None:
     """Kills a run of several loads again and again until one gets through: all is there once."""
     print("seed:", seed)

@@ -97,6 +97,9 @@ def test_all_is_as_it_was(folder: Path) -> None:
     assert "b" not in warehouses.tables(folder)
     assert "w" not in warehouses.tables(folder)["resets"].columns
     assert warehouses.query(folder, "SELECT id FROM users") == [("u",)]
+    # who reads the Delta tables sees the same
+    assert DeltaTable(folder / "warehouse/tables/b").file_uris() == []
+    assert DeltaTable(folder / "warehouse/tables/a").to_pyarrow_table().column("id").to_pylist() == ["t1"]
 
 
 def test_then_the_same_files_are_loaded_once(loaded: Path) -> None:
