@@ -104,6 +104,8 @@ def die_at(folder: Path, steps: Callable[[int], Iterable[int]], name: str) -> No
         assert seen(folder) == after, step
         assert store.manifests(folder / "warehouse") == [], step
         assert strays(folder / "warehouse") == set(), step
+        for log in folder.glob("warehouse/*/*/_delta_log"):
+            assert len(found := test_store.loads_of(log)) == len(set(found)), (step, log)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
