@@ -360,12 +360,6 @@ def files_near(root: Path, first: date, last: date, days: int | None) -> list[st
     return [file.path for file in live_files(root, partitions=(low, high))]
 
 
-def read_schema(root: Path, version: int | None = None) -> tuple[Column, ...]:
-    """The columns of a version in order, JSON among them. deltalake's TableNotFoundError if there is no table."""
-    with _legible(root):
-        return _columns(DeltaTable(root, version=version))
-
-
 def _open(root: Path) -> DeltaTable | None:
     try:
         with _legible(root):
