@@ -7,7 +7,8 @@ append of wider files leaves the schema as it was. Tables keep to reader version
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
@@ -77,7 +78,10 @@ class DeltaFile:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """All that one load does to one table. With `overwrite` the files replace all live ones, and types may change."""
+    """All that one load does to one table. With `overwrite` the files replace all live ones, and types may change.
+
+    restore: the version whose files and columns are to be live again, and nothing else; None: no going back.
+    """
 
     folder: str  # relative to the warehouse, e.g. "tables/tracks"
     name: str
@@ -85,6 +89,7 @@ class Commit:
     partition_by: tuple[str, ...]
     files: tuple[DeltaFile, ...]
     overwrite: bool = False
+    restore: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The commit as plain JSON values; `from_dict` takes them back."""
@@ -99,6 +104,7 @@ class Commit:
             partition_by=tuple(values["partition_by"]),
             files=tuple(DeltaFile.from_dict(file) for file in values["files"]),
             overwrite=values["overwrite"],
+            restore=values.get("restore"),
         )
 
 
@@ -136,9 +142,12 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
         seen = table.transaction_version(app)
         if seen is not None and seen >= version:
             return False
-    _check_files(root, commit)
+    _check(root, table, commit)
     actions = [_add_action(file) for file in commit.files]
     properties = CommitProperties(app_transactions=[Transaction(app, version)])
+    if table is not None and commit.restore is not None:
+        table.restore(commit.restore, commit_properties=properties)
+        return True
     partition_by = list(commit.partition_by)
     if table is None:
         create_table_with_add_actions(
@@ -151,7 +160,6 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
             commit_properties=properties,
         )
         return True
-    _check_table(table, commit)
     if not commit.overwrite:
         _add_columns(table, commit.columns)
     table.create_write_transaction(
@@ -162,6 +170,18 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
         commit_properties=properties,
     )
     return True
+
+
+def check(warehouse: Path, commit: Commit) -> None:
+    """TableError where the commit could not be made: a file of it is not there, or the table is damaged or unlike."""
+    root = warehouse / commit.folder
+    _check(root, _open(root), commit)
+
+
+def _check(root: Path, table: DeltaTable | None, commit: Commit) -> None:
+    _check_files(root, commit)
+    if table is not None and commit.restore is None:
+        _check_table(table, commit)
 
 
 def _add_columns(table: DeltaTable, columns: Sequence[Column]) -> None:
@@ -295,8 +315,13 @@ def transaction_version(root: Path, app: str = "loader") -> int | None:
 
 
 def snapshot(root: Path, version: int | None = None) -> Snapshot:
-    """The columns and files of a version, by default the newest. deltalake's TableNotFoundError if there is none."""
-    table = DeltaTable(root, version=version)
+    """The columns and files of a version, by default the newest.
+
+    Raises deltalake's TableNotFoundError if there is no table, TableError if its log cannot be read.
+    """
+    with _legible(root):
+        table = DeltaTable(root, version=version)
+        live = _live(table)
     folder = root.absolute()
     files = [
         LiveFile(
@@ -305,7 +330,7 @@ def snapshot(root: Path, version: int | None = None) -> Snapshot:
             rows=file["num_records"],
             size=file["size_bytes"],
         )
-        for file in _live(table)
+        for file in live
     ]
     return Snapshot(table.version(), _columns(table), tuple(sorted(files, key=lambda file: file.path)))
 
@@ -335,16 +360,26 @@ def files_near(root: Path, first: date, last: date, days: int | None) -> list[st
     return [file.path for file in live_files(root, partitions=(low, high))]
 
 
-def read_schema(root: Path, version: int | None = None) -> tuple[Column, ...]:
-    """The columns of a version in order, JSON among them. deltalake's TableNotFoundError if there is no table."""
-    return _columns(DeltaTable(root, version=version))
-
-
 def _open(root: Path) -> DeltaTable | None:
     try:
-        return DeltaTable(root)
+        with _legible(root):
+            return DeltaTable(root)
     except TableNotFoundError:
         return None
+
+
+@contextmanager
+def _legible(root: Path) -> Iterator[None]:
+    """Turns what deltalake says of a damaged log into a TableError."""
+    try:
+        yield
+    except TableNotFoundError:
+        raise
+    except (DeltaError, OSError, ValueError) as error:
+        raise TableError(
+            f"{root}: the log of this table cannot be read ({str(error).splitlines()[0]}). "
+            "Put the folder back from a backup, or load all files into a new warehouse."
+        ) from error
 
 
 def _live(table: DeltaTable) -> list[dict[str, Any]]:

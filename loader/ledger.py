@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from loader import delta
+from loader import delta, history
 from loader.calls import CALL_TABLES, OTHER_EVENTS
 from loader.errors import UsageError
 from loader.records import FileRead
@@ -35,7 +35,8 @@ TABLES = {
         rejected BIGINT,
         first_received_at TIMESTAMPTZ, last_received_at TIMESTAMPTZ"""),
     "loads": _columns("""load_id BIGINT, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ, files BIGINT, bytes BIGINT,
-        items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT, discarded BIGINT, settings JSON"""),
+        items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT, discarded BIGINT, settings JSON,
+        restored BIGINT, last_file_id BIGINT"""),
 }
 
 
@@ -47,13 +48,15 @@ def folder(table: str) -> str:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the ledger says. last_load, last_file: 0 if there is none. settings: the rules in force, None before the
-    first load. tables: by name, in order of creation, with their columns."""
+    first load. tables: by name, in order of creation, with their columns. restored: the load that the last one went
+    back to; None: it loaded files."""
 
     last_load: int
     last_file: int
     settings: dict[str, Any] | None
     skipped_tracks: bool
     tables: dict[str, tuple[Column, ...]]
+    restored: int | None = None
 
     @property
     def event_tables(self) -> list[str]:
@@ -62,10 +65,11 @@ class State:
         return [table for table in self.tables if table not in calls]
 
 
-def paths(warehouse: Path, table: str) -> list[str]:
-    """The Parquet files of a table of the ledger; none before the first load."""
+def paths(warehouse: Path, table: str, at: int | None = None) -> list[str]:
+    """The Parquet files of a table of the ledger, as the load `at` left it; none before the first load."""
     root = warehouse / folder(table)
-    return [file.path for file in delta.live_files(root)] if delta.exists(root) else []
+    version = None if at is None else history.version_at(root, at)
+    return [file.path for file in delta.live_files(root, version)] if delta.exists(root) else []
 
 
 def uris(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> list[str]:
@@ -91,30 +95,29 @@ def loaded(
     return set(rows.fetchall())
 
 
-def read(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> State:
-    """The state of a warehouse, also of one that has no load yet."""
-    loads = paths(warehouse, "loads")
+def read(connection: duckdb.DuckDBPyConnection, warehouse: Path, at: int | None = None) -> State:
+    """The state of a warehouse, also of one that has no load yet; with `at` as that load left it."""
+    loads = paths(warehouse, "loads", at)
     if not loads:
         return State(0, 0, None, False, {})
-    last_load, settings, skipped = connection.execute(
-        """SELECT max(load_id), max_by(settings, load_id), bool_or((settings ->> 'skip_tracks_table')::BOOLEAN)
+    last_load, settings, skipped, restored, last_file = connection.execute(
+        """SELECT max(load_id), max_by(settings, load_id), bool_or((settings ->> 'skip_tracks_table')::BOOLEAN),
+            arg_max_null(restored, load_id),
+            greatest(max(last_file_id), (SELECT max(file_id) FROM read_parquet($read)))
         FROM read_parquet($files)""",
-        {"files": loads},
+        {"files": loads, "read": paths(warehouse, "files", at)},
     ).fetchall()[0]
-    last_file = connection.execute(
-        "SELECT max(file_id) FROM read_parquet($files)", {"files": paths(warehouse, "files")}
-    ).fetchall()[0][0]
     tables: dict[str, list[Column]] = {}
     rows = connection.execute(
         """SELECT table_name, column_name, max_by(new_type, load_id)
         FROM read_parquet($files, file_row_number = true)
         WHERE column_name IS NOT NULL GROUP BY ALL ORDER BY min(load_id), min(file_row_number)""",
-        {"files": paths(warehouse, "schema_changes")},
+        {"files": paths(warehouse, "schema_changes", at)},
     ).fetchall()
     for table, column, type_ in rows:
         tables.setdefault(table, []).append(Column(column, type_))
     named = {name: tuple(columns) for name, columns in tables.items()}
-    return State(last_load, last_file or 0, json.loads(settings), skipped, named)
+    return State(last_load, last_file or 0, json.loads(settings), skipped, named, restored)
 
 
 def arrow_schema(columns: Sequence[Column]) -> pa.Schema:

@@ -243,7 +243,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
     results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
     rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
     commits = [
-        _commit(table, each.plan.columns, (*rewritten.get(table, ()), *results.get(table, ())), table in rewritten)
+        _commit(job, table, each.plan.columns, (*rewritten.get(table, ()), *results.get(table, ())), table in rewritten)
         for each in planned
         if (table := each.plan.target.table) in results or each.plan.created
     ]
@@ -274,8 +274,14 @@ def _rewrite(job: Job, planned: Planned, report: Report) -> Sequence[delta.Delta
     return done.files
 
 
-def _commit(table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile], overwrite: bool = False) -> Commit:
-    return Commit(store.table_folder(table), table, tuple(columns), (PARTITION,), tuple(files), overwrite)
+def _commit(
+    job: Job, table: str, columns: Sequence[Column], files: Sequence[delta.DeltaFile], rewritten: bool = False
+) -> Commit:
+    """What the load does to a table. One that the ledger does not know, but that is there, is of a load that was
+    undone: nothing of it stays, columns neither."""
+    folder = store.table_folder(table)
+    undone = table not in job.known.tables and delta.exists(job.settings.warehouse / folder)
+    return Commit(folder, table, tuple(columns), (PARTITION,), tuple(files), overwrite=rewritten or undone)
 
 
 def _write_other_events(job: Job, report: Report) -> list[Commit]:
@@ -289,4 +295,4 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
     expected = {"properties": flatten.other_properties(job.sql), "id": rows, "received_at": rows}
     books.balance(f"cells of {OTHER_EVENTS}", expected, {column: result.cells.get(column, 0) for column in expected})
     add(report.rows, {OTHER_EVENTS: rows})
-    return [_commit(OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]
+    return [_commit(job, OTHER_EVENTS, flatten.OTHER_EVENTS_COLUMNS, result.files)]

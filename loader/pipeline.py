@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from loader import amend, db, ledger, load, publish, replay, sources, store, users
+from loader import amend, db, history, ledger, load, publish, replay, sources, store, users
+from loader import restore as restores
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from loader.report import Report
@@ -27,11 +28,11 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
     began = time.monotonic()
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
-    found, empty = sources.find(settings.sources, settings.source, started)
-    if not store.is_warehouse(settings.warehouse):
-        sources.refuse_empty(empty, ())
+    if not store.was_begun(settings.warehouse):  # a mistyped source makes no folder
+        sources.refuse_empty(sources.find(settings.sources, settings.source, started)[1], ())
     report = Report()
     with _writing(settings, report, progress):
+        found, empty = sources.find(settings.sources, settings.source, started)
         _load_all(settings, found, empty, report, progress)
     report.seconds = time.monotonic() - began
     return report
@@ -131,6 +132,20 @@ def republish(settings: Settings) -> tuple[int, int]:
     return load_id, tables
 
 
+def restore(settings: Settings, load_id: int) -> restores.Restored:
+    """Puts the warehouse back to what it was after a load, and publishes that.
+
+    Raises LoaderError, and changes nothing, where that cannot be done; LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    with store.locked(settings.warehouse):
+        store.recover(settings.warehouse)
+        done = restores.restore(settings.warehouse, load_id)
+        _publish(settings)
+    return done
+
+
 def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
     """Brings `users` and `warehouse.duckdb` up to the last load, if they are behind, or anew. That load (0: there is
     none), and the number of tables."""
@@ -139,12 +154,24 @@ def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
             return 0, 0
+        pending = store.manifests(warehouse)
+        at = None  # the versions to publish: the newest, unless a later load got stuck on its way into the tables
+        if any(load_id > state.last_load for load_id, _ in pending):
+            at = state.last_load
+            state = ledger.read(connection, warehouse, at)
+
+        def view(schema: str, name: str, folder: str) -> publish.View:
+            version = None if at is None else history.version_at(warehouse / folder, at)
+            return publish.View(schema, name, folder, version)
+
+        tables = [view("main", table, store.table_folder(table)) for table in state.tables]
         if not settings.skip_users_table:
-            users.rebuild(connection, warehouse, state.last_load)
-        tables = [*state.tables, users.TABLE]
-        folders = {table: store.table_folder(table) for table in tables}
-        there = {table: folder for table, folder in folders.items() if (warehouse / folder).exists()}
-        changed = {commit.name for _, commits in store.manifests(warehouse) for commit in commits} | {users.TABLE}
-        publish.up_to(connection, warehouse, state.last_load, there, changed, afresh)
+            identifies = next(table.version for table in tables if table.name == "identifies")
+            users.rebuild(connection, warehouse, state.last_load, identifies)
+        tables.append(publish.View("main", users.TABLE, store.table_folder(users.TABLE)))
+        tables = [table for table in tables if (warehouse / table.folder).exists()]
+        views = tables + [view("loader", table, ledger.folder(table)) for table in ledger.TABLES]
+        changed = {commit.name for _, commits in pending for commit in commits} | {users.TABLE}
+        publish.up_to(connection, warehouse, state.last_load, views, changed, afresh)
     store.forget(warehouse, state.last_load)
-    return state.last_load, len(there)
+    return state.last_load, len(tables)

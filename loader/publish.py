@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,33 +15,57 @@ from loader.schema import Column
 
 NAME = "warehouse.duckdb"
 SCHEMAS = ("main", "loader")
-LEDGER = ("loads", "files", "rejects", "discards", "schema_changes")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view to publish: where it is seen, and the folder of its Delta table, relative to the warehouse."""
+    """A view to publish: where it is seen, the folder of its Delta table, relative to the warehouse, and the version
+    (None: the newest)."""
 
     schema: str
     name: str
     folder: str
+    version: int | None = None
 
 
 def publish(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, views: Iterable[View], *, load_id: int, afresh: bool = False
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    views: Sequence[View],
+    *,
+    load_id: int,
+    tables: Collection[str],
+    afresh: bool = False,
 ) -> None:
-    """Replaces these views, and keeps the others; with `afresh` these are all there will be. Readers keep what they
-    have open. The load that the file shows is in `loader.published`, as is where the warehouse lies."""
+    """Replaces these views, and keeps the others of `tables`; with `afresh` these are all there will be. Readers keep
+    what they have open. The load that the file shows is in `loader.published`, as is where the warehouse lies."""
     path, beside = warehouse / NAME, warehouse / (NAME + ".part")
-    beside.unlink(missing_ok=True)
-    if not afresh:
-        shutil.copyfile(path, beside)
+    try:
+        if not afresh:
+            shutil.copyfile(path, beside)
+        _write(connection, warehouse, beside, views, load_id, tables)
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        for unfinished in (beside, warehouse / (beside.name + ".wal")):  # such a log would be taken for the next file's
+            unfinished.unlink(missing_ok=True)
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    beside: Path,
+    views: Sequence[View],
+    load_id: int,
+    tables: Collection[str],
+) -> None:
     connection.execute(f"ATTACH {literal(str(beside))} AS target (STORAGE_VERSION 'v1.0.0')")
     try:
         for schema in SCHEMAS:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS target.{quote(schema)}")
         for view in views:
-            snapshot = delta.snapshot(warehouse / view.folder)
+            snapshot = delta.snapshot(warehouse / view.folder, view.version)
             files = [file.path for file in snapshot.files]
             select = view_sql(snapshot.columns, files, partitioned=any(file.partition for file in snapshot.files))
             connection.execute(f"CREATE OR REPLACE VIEW target.{quote(view.schema)}.{quote(view.name)} AS {select}")
@@ -49,32 +73,34 @@ def publish(
             CREATE OR REPLACE VIEW target.loader.published AS
             SELECT {load_id}::BIGINT AS load_id, {literal(str(warehouse))} AS warehouse
         """)
+        there = connection.execute("""
+            SELECT view_name FROM duckdb_views()
+            WHERE database_name = 'target' AND schema_name = 'main' AND NOT internal
+        """)
+        for (name,) in there.fetchall():
+            if name not in tables:
+                connection.execute(f"DROP VIEW target.main.{quote(name)}")
     finally:
         connection.execute("DETACH target")
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
 
 
 def up_to(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     load_id: int,
-    tables: Mapping[str, str],
+    tables: Sequence[View],
     changed: Collection[str],
     afresh: bool = False,
 ) -> None:
-    """Publishes a load, if it is not published yet: the ledger, and of `tables` (name -> folder) those in `changed`.
-
-    All of them with `afresh`, or where there is no usable file of before.
-    """
+    """Publishes a load, if it is not published yet. tables: all views there are to be, of which the ledger's and those
+    named in `changed` are made; all of them with `afresh`, or where there is no usable file of before."""
     shown = published(warehouse)
     if shown == (load_id, str(warehouse)) and not afresh:
         return
     afresh = afresh or shown is None or shown[1] != str(warehouse)
-    views = [View("main", table, folder) for table, folder in tables.items() if afresh or table in changed]
-    views += [View("loader", table, f"loader/{table}") for table in LEDGER]
-    publish(connection, warehouse, views, load_id=load_id, afresh=afresh)
+    views = [view for view in tables if afresh or view.schema == "loader" or view.name in changed]
+    names = {view.name for view in tables if view.schema == "main"}
+    publish(connection, warehouse, views, load_id=load_id, tables=names, afresh=afresh)
 
 
 def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bool) -> str:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from isal import igzip, isal_zlib
 
-from loader.records import LINES, STDIN, FileRead
+from loader.records import LINES, STDIN, FileRead, SourceFile
 
 BLOCK = 4 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
@@ -51,8 +52,19 @@ def _batches(
                     read.given += len(lines.data)
                     read.lines += len(lines)
                     ordinal += len(lines)
+                if _has_changed(raw, read):
+                    read.error = "it was changed while it was read. The next run tries again."
         except _READ_ERRORS as error:
             read.error = _why(error)
+
+
+def _has_changed(raw: BinaryIO, read: FileRead) -> bool:
+    """Whether a file is another than when it was listed: what was read may be a part of it. A stream never is."""
+    file = read.file
+    if file.size is None:
+        return False
+    now = SourceFile.of(file.uri, os.fstat(raw.fileno()), None)
+    return (now.size, now.version) != (file.size, file.version)
 
 
 def _why(error: Exception) -> str:

@@ -1,8 +1,10 @@
 """What the stages hand to each other. Data only."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Self
 
 import pyarrow as pa
 
@@ -38,6 +40,11 @@ class SourceFile:
     size: int | None
     modified: datetime
     source: str | None
+
+    @classmethod
+    def of(cls, path: str, status: os.stat_result, source: str | None) -> Self:
+        """A file on disk as it is."""
+        return cls(path, status.st_size, datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC), source)
 
     @property
     def version(self) -> str:

@@ -4,7 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatch
 from glob import glob, has_magic
 from pathlib import Path
@@ -20,7 +20,7 @@ _RUDDER_SOURCE = re.compile(r"(?:^|/)rudder-logs/([^/]+)/")
 def find(sources: Sequence[str], source_name: str | None, started: datetime) -> tuple[list[SourceFile], dict[str, str]]:
     """The files of these paths, folders, globs and `-`, each once, in the order of their uri (streams last); and, for
     those sources that hold no file, why."""
-    paths: set[str] = set()
+    regular: dict[str, os.stat_result] = {}
     streams: set[str] = set()
     empty: dict[str, str] = {}
     for given in sources:
@@ -32,9 +32,13 @@ def find(sources: Sequence[str], source_name: str | None, started: datetime) -> 
             empty[given] = files
             continue
         for path in files:
-            regular = stat.S_ISREG(path.stat().st_mode)
-            (paths if regular else streams).add(str(path.absolute()))
-    found = [_describe(Path(path), source_name) for path in sorted(paths, key=os.fsencode)]
+            if (status := _status(path)) is not None:
+                uri = str(path.absolute())
+                if stat.S_ISREG(status.st_mode):
+                    regular[uri] = status
+                else:
+                    streams.add(uri)
+    found = [_describe(uri, regular[uri], source_name) for uri in sorted(regular, key=os.fsencode)]
     found += [
         SourceFile(uri, None, started, source_name) for uri in sorted(streams, key=lambda uri: (uri == STDIN, uri))
     ]
@@ -80,12 +84,18 @@ def _walk(folder: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _describe(path: Path, source_name: str | None) -> SourceFile:
-    status = path.stat()
-    modified = datetime.fromtimestamp(status.st_mtime_ns // 1000 / 1e6, UTC)
-    if source_name is None and (match := _RUDDER_SOURCE.search(path.as_posix())):
+def _status(path: Path) -> os.stat_result | None:
+    """What the file is; None if it went while the files were listed."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+def _describe(uri: str, status: os.stat_result, source_name: str | None) -> SourceFile:
+    if source_name is None and (match := _RUDDER_SOURCE.search(uri)):
         source_name = match.group(1)
-    return SourceFile(str(path), status.st_size, modified, source_name)
+    return SourceFile.of(uri, status, source_name)
 
 
 def new(files: Iterable[SourceFile], loaded: set[tuple[str, int | None, str]]) -> list[SourceFile]:

@@ -16,7 +16,7 @@ from loader.text import counts, many, number, size, table
 DAYS, LOADS, NAMES, EVENT_TABLES = 7, 10, 20, 20  # how many of each are told
 
 _LOADS = f"""
-    SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded
+    SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded, restored
     FROM loader.loads ORDER BY load_id DESC LIMIT {LOADS}
 """
 _DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
@@ -114,6 +114,9 @@ def write(found: dict[str, Any]) -> str:
         pending = ", ".join(map(str, found["pending"]))
         parts[0] += f"load {pending} is written but not published: a run is at work, or was stopped; the next ends it\n"
     parts.append(_loads_table(found["loads"]))
+    parts += [
+        f"load {each['load_id']} went back to load {each['restored']}\n" for each in found["loads"] if each["restored"]
+    ]
     if found["days"]:
         parts.append(_days_table(found))
     for what, where in (("rejects", "loader rejects list"), ("discards", "loader.discards")):

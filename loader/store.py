@@ -24,6 +24,8 @@ from loader.schema import Column, folder_of
 FORMAT = 1  # of the warehouse folder
 ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
 ROWS_TO_COMPRESS = 2000  # below, to set zstd up for each column takes longer than all the rest
+# What is written beside before it becomes a file of its name; `#` is deltalake's.
+_UNFINISHED = ("*/*/_delta_log/*#*", "loader/**/*.part", "*.part", "*.part.wal")
 _UNUSABLE = "%[]=?*\\"  # in a warehouse's path: file lists and partition folders would be misread
 
 
@@ -52,6 +54,11 @@ def table_folder(table: str) -> str:
 def spill_folder(warehouse: Path) -> Path:
     """Where the engine puts what does not fit into memory; empty between runs."""
     return warehouse / "loader" / "spill"
+
+
+def was_begun(warehouse: Path) -> bool:
+    """Whether a run has ever worked here, or is about to."""
+    return (warehouse / "loader").exists()
 
 
 def is_warehouse(warehouse: Path) -> bool:
@@ -98,7 +105,10 @@ def _check_format(warehouse: Path, marker: Path) -> None:
 
 @contextmanager
 def locked(warehouse: Path) -> Iterator[None]:
-    """Only one run at a time writes to a warehouse. LockedError if another holds the lock: who, and since when."""
+    """Only one run at a time writes to a warehouse. LockedError if another holds the lock: who, and since when.
+
+    The lock of a run that died is free. What that had begun to write is removed, but for what a vacuum takes.
+    """
     folder = warehouse / "loader"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,12 +121,20 @@ def locked(warehouse: Path) -> Iterator[None]:
     except OSError as error:
         raise LoaderError(f"{folder}: cannot write here: {error.strerror}.") from error
     try:
+        if (folder / "holder").exists():
+            _clear_up(warehouse)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         (folder / "holder").write_text(f"process {os.getpid()} on {socket.gethostname()}, since {since}")
         yield
     finally:
         (folder / "holder").unlink(missing_ok=True)
         lock.release()
+
+
+def _clear_up(warehouse: Path) -> None:
+    for pattern in _UNFINISHED:
+        for path in warehouse.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def _holder(folder: Path) -> str:
@@ -188,8 +206,9 @@ def _manifest(warehouse: Path, load_id: int) -> Path:
 
 
 def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
-    """Writes the manifest of a load: from here on it will happen, whatever dies."""
+    """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
     for commit in commits:
+        delta.check(warehouse, commit)
         for file in commit.files:
             _sync(warehouse / commit.folder / file.path)
     content = {"format": FORMAT, "load_id": load_id, "commits": [commit.to_dict() for commit in commits]}

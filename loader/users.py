@@ -17,12 +17,14 @@ def sql_folder() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "sql"
 
 
-def rebuild(connection: duckdb.DuckDBPyConnection, warehouse: Path, load_id: int) -> None:
-    """Replaces the rows of `users`, if they are older than the load."""
+def rebuild(
+    connection: duckdb.DuckDBPyConnection, warehouse: Path, load_id: int, identifies: int | None = None
+) -> None:
+    """Replaces the rows of `users`, if they are older than the load. identifies: its version; None: the newest."""
     root = warehouse / store.table_folder(TABLE)
     if (delta.transaction_version(root) or 0) >= load_id:
         return
-    source = delta.snapshot(warehouse / store.table_folder("identifies"))
+    source = delta.snapshot(warehouse / store.table_folder("identifies"), identifies)
     files = [file.path for file in source.files]
     connection.execute(f"CREATE OR REPLACE TEMP VIEW identifies AS {view_sql(source.columns, files, partitioned=True)}")
     model = (sql_folder() / "users.sql").read_text()

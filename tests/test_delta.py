@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader import delta
-from loader.delta import Commit, DeltaFile, TableError, copy_stats, live_files, read_schema, snapshot
+from loader.delta import Commit, DeltaFile, TableError, copy_stats, live_files, snapshot
 from loader.schema import Column
 
 COLUMNS = (
@@ -159,7 +159,7 @@ def test_reads_back_what_was_committed(warehouse: Path, con: duckdb.DuckDBPyConn
     ]
     assert [file.path for file in seen.files] == sorted(str(root / file.path) for file in files)
     assert [file.size for file in seen.files] == [Path(file.path).stat().st_size for file in seen.files]
-    assert read_schema(root) == COLUMNS
+    assert snapshot(root).columns == COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_new_columns_are_null_in_old_rows(warehouse: Path, con: duckdb.DuckDBPyC
     wider = (*COLUMNS[:3], Column("traits", "JSON"), Column("größe", "DOUBLE"))
     files = copied(con, root, f"""{event(2)}, '{{"a":1}}' AS traits, 2.5::DOUBLE AS "größe" """, 2)
     assert delta.commit(warehouse, tracks(files, wider), 2)
-    assert read_schema(root) == wider
-    assert read_schema(root, version=0) == COLUMNS[:3]
+    assert snapshot(root).columns == wider
+    assert snapshot(root, version=0).columns == COLUMNS[:3]
     assert rows(root, "id", "traits", "größe") == [("1", None, None), ("2", '{"a":1}', 2.5)]
 
 
@@ -267,7 +267,7 @@ def test_deltalake_appends_wider_files_but_keeps_the_schema(warehouse: Path, con
         commit_properties=CommitProperties(app_transactions=[Transaction("loader", 2)]),
     )
     assert len(live_files(root)) == 2
-    assert read_schema(root) == COLUMNS[:3]
+    assert snapshot(root).columns == COLUMNS[:3]
 
 
 def test_killed_between_new_columns_and_files(
@@ -284,9 +284,9 @@ def test_killed_between_new_columns_and_files(
         patch.setattr(DeltaTable, "create_write_transaction", die)
         with pytest.raises(KeyboardInterrupt):
             delta.commit(warehouse, commit, 2)
-    assert (read_schema(root), ids(root), delta.transaction_version(root)) == (COLUMNS[:4], ["1"], 1)
+    assert (snapshot(root).columns, ids(root), delta.transaction_version(root)) == (COLUMNS[:4], ["1"], 1)
     assert delta.commit(warehouse, commit, 2)
-    assert (read_schema(root), ids(root), snapshot(root).version) == (COLUMNS[:4], ["1", "2"], 2)
+    assert (snapshot(root).columns, ids(root), snapshot(root).version) == (COLUMNS[:4], ["1", "2"], 2)
 
 
 KILLED = """
@@ -320,7 +320,7 @@ def test_killed_anywhere_and_repeated(
     subprocess.run([*command, "0", "0"], check=True)
     assert ids(root) == sorted(str(n) for n in range(1, 61))
     assert len(live_files(root)) == 60
-    assert len(read_schema(root)) == 23
+    assert len(snapshot(root).columns) == 23
     assert delta.transaction_version(root) == 60
 
 
@@ -373,7 +373,7 @@ def test_what_would_spoil_the_table_is_refused(warehouse: Path, con: duckdb.Duck
     def refused(commit: Commit, message: str) -> None:
         with pytest.raises(TableError, match=message):
             delta.commit(warehouse, commit, 2)
-        assert (ids(root), read_schema(root), delta.transaction_version(root)) == (["1"], columns, 1)
+        assert (ids(root), snapshot(root).columns, delta.transaction_version(root)) == (["1"], columns, 1)
 
     refused(tracks(new, (*COLUMNS[:3], Column("n", "DOUBLE"))), "tracks.n: to make DOUBLE of BIGINT takes an overwrite")
     refused(tracks(new, COLUMNS[:3]), "tracks.n: to make no column of BIGINT takes an overwrite")

@@ -27,6 +27,7 @@ from loader.cli.frame import (
     write_json,
 )
 from loader.cli.rejects import rejects
+from loader.cli.restore import restore
 from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
 
@@ -218,3 +219,6 @@ def init(ctx: click.Context) -> None:
     path = Path(ctx.obj["config"] or settings.FILE)
     files.write_template(path)
     inform(ctx, f"wrote {path}")
+
+
+main.add_command(restore)
