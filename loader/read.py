@@ -12,7 +12,6 @@ from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from isal import igzip, isal_zlib
 
 from loader.records import LINES, STDIN, FileRead, SourceFile
@@ -201,6 +200,8 @@ def _repair(text: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
     mended_offsets[1:] = ends
     mended = pa.StringArray.from_buffers(len(ends), pa.py_buffer(mended_offsets), pa.py_buffer(repaired))
     binary = pa.BinaryArray.from_buffers(pa.binary(), len(text), [None, offsets, data])
+    import pyarrow.compute as pc  # takes a while, and most files don't need it
+
     bad = pc.not_equal(binary, mended.cast(pa.binary()))
     return mended, pc.if_else(bad, "invalid_utf8", pa.scalar(None, pa.string()))
 
@@ -210,6 +211,8 @@ def _cut_long(text: pa.StringArray, fault: pa.StringArray, long: list[int]) -> t
     mask = np.zeros(len(text), bool)
     mask[long] = True
     shown = pa.array([texts[at] for at in long], pa.string())
+    import pyarrow.compute as pc
+
     return pc.replace_with_mask(text, pa.array(mask), shown), pc.if_else(mask, "line_too_long", fault)
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from loader import delta, ledger, read, sources, split, store
 from loader.db import connect, literal
@@ -288,6 +286,9 @@ def _tell(connection: duckdb.DuckDBPyConnection, path: str | None, replay: Repla
 
 def _lines(path: Path, first_file: int, longest: int) -> Iterator[pa.RecordBatch]:
     """The lines in a Parquet file as batches of `LINES`, without their ends; `file` counts on from the first file."""
+    import pyarrow.compute as pc  # both take a while, and every load would wait for them
+    import pyarrow.parquet as pq
+
     rows = max(min(_BATCH_ROWS, _BATCH_BYTES // max(longest, 1)), 1)
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(rows, columns=["file", "key", "text", "fault"]):
