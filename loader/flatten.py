@@ -7,6 +7,7 @@ node by node, and they join the others here, in the same columns with the same t
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
 
@@ -15,6 +16,8 @@ from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
+
+FEW = 250_000  # events: a scan of so few keeps one thread busy, so two share them
 
 
 def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool) -> None:
@@ -28,8 +31,7 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
                 cells[_staged(leaf, type_)] = (leaf, type_)
     values = Values((), "item", cells=cells.values())
     context = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
-    connection.execute(f"""
-        CREATE TABLE flat AS
+    select = f"""
         SELECT pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
             original_timestamp, sent_at, received_at,
             coalesce(own_timestamp, device_time(own_received_at, sent_at, original_timestamp),
@@ -42,8 +44,19 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
             props, user_props{context}
         FROM {values.source} LEFT JOIN (SELECT event_key, event_name FROM event_name)
             ON call = '{TRACK}' AND coalesce(event, '') = event_key
-        ORDER BY call, event_table
-    """)
+    """
+    connection.execute(f"CREATE TABLE flat AS {select} LIMIT 0")
+    count: int = connection.execute("SELECT count(*) FROM item").fetchall()[0][0]
+    parts = 2 if count < FEW else 1
+
+    def insert(part: int) -> None:
+        with connection.cursor() as cursor:
+            rows = f"WHERE hash(pos) % {parts} = {part}" if parts > 1 else ""
+            cursor.execute(f"INSERT INTO flat {select} {rows} ORDER BY call, event_table")
+
+    with ThreadPoolExecutor(parts, thread_name_prefix="flatten") as pool:
+        for _ in pool.map(insert, range(parts)):
+            pass
 
 
 def _staged(leaf: Leaf, type_: str) -> str:

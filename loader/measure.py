@@ -18,24 +18,29 @@ ByLeaf = dict[tuple[str, Leaf], Look]  # by table and leaf
 
 def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> ByLeaf:
     """By table and common leaf, what its values are; of tables without events nothing."""
-    found: ByLeaf = {}
     leaves = {target.table: [leaf for leaf in target.leaves if leaf.common] for target in targets}
-    shared = {(leaf.path, leaf.kept): leaf for mine in leaves.values() for leaf in mine if leaf.part.json == "context"}
-    if shared:
-        keys = ["call", "event_table", "odd_call", "odd_event"]
-        groups = _measured(connection, "true", list(shared.values()), keys)
+
+    def of_context() -> ByLeaf:
+        mine = (leaf for table in leaves.values() for leaf in table if leaf.part.json == "context")
+        shared = {(leaf.path, leaf.kept): leaf for leaf in mine}
+        if not shared:
+            return {}
+        with connection.cursor() as cursor:
+            groups = _measured(cursor, "true", list(shared.values()), ["call", "event_table", "odd_call", "odd_event"])
+        found: ByLeaf = {}
         for target in targets:
             wanted = NO_TABLE if target.unnamed else target.event_table
-            mine = [
+            of_target = [
                 dict(zip(shared, looks, strict=True))
                 for (call, event_table, odd_call, odd_event), looks in groups
                 if call == target.call
                 and (wanted is None or event_table == wanted)
                 and not (odd_call if target.event_table is None else odd_event)
             ]
-            for leaf in leaves[target.table] if mine else ():
+            for leaf in leaves[target.table] if of_target else ():
                 if leaf.part.json == "context":
-                    found[target.table, leaf] = _together([looks[leaf.path, leaf.kept] for looks in mine])
+                    found[target.table, leaf] = _together([looks[leaf.path, leaf.kept] for looks in of_target])
+        return found
 
     def of_table(target: Target) -> ByLeaf:
         own = [leaf for leaf in leaves[target.table] if leaf.part.json != "context"]
@@ -46,9 +51,9 @@ def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> By
         return {(target.table, leaf): look for leaf, look in zip(own, looks, strict=True)}
 
     with ThreadPoolExecutor(2, thread_name_prefix="measure") as pool:  # small queries keep one thread busy, not two
-        for part in pool.map(of_table, targets):
-            found |= part
-    return found
+        context = pool.submit(of_context)
+        found = {key: look for part in pool.map(of_table, targets) for key, look in part.items()}
+        return found | context.result()
 
 
 def _measured(

@@ -29,7 +29,7 @@ CREATE MACRO double_of(t) AS CASE WHEN (contains(t, '.') OR contains(t, 'e') OR 
 -- What a value is: the first match of the types of section 5, by its text and kind. Integers are told apart by
 -- whether a DOUBLE holds them: BIGINT up to 2^53, EXACT beyond but held, LONG not held. NUMBER is a number that
 -- only its text holds. NULL: blank, or an object.
-CREATE MACRO class_varchar(t) AS CASE WHEN t = '' THEN NULL
+CREATE MACRO class_varchar(t) AS CASE WHEN t = '' THEN NULL WHEN t >= ':' THEN 'VARCHAR' -- a datetime begins with a digit
     WHEN t LIKE '____-__-__%' AND instant(t) IS NOT NULL THEN 'TIMESTAMPTZ' WHEN t IS NOT NULL THEN 'VARCHAR' END;
 CREATE MACRO class_bigint(t) AS CASE WHEN strlen(t) < 16 THEN 'BIGINT'
     WHEN t IS NULL THEN NULL
@@ -60,7 +60,7 @@ CREATE MACRO cell_double_new(t, k) AS CASE WHEN k = 'DOUBLE' THEN double_of(t)
     WHEN k IN ('UBIGINT', 'BIGINT') THEN try_cast(t AS DOUBLE) END;
 CREATE MACRO cell_boolean(t, k) AS CASE WHEN k = 'BOOLEAN' THEN t = 'true' END;
 CREATE MACRO cell_timestamptz(t, k) AS CASE WHEN k = 'VARCHAR' THEN instant(t) END;
-CREATE MACRO cell_varchar(t, k) AS CASE WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL
+CREATE MACRO cell_varchar(t, k) AS CASE WHEN k = 'VARCHAR' THEN CASE WHEN t = '' THEN NULL WHEN t >= ':' THEN t
     WHEN t LIKE '____-__-__%' THEN coalesce(instant_text(instant(t)), t) ELSE t END
     WHEN k = 'ARRAY' THEN CASE WHEN blank_array(t) THEN NULL ELSE t END
     WHEN k = 'OBJECT' THEN NULL ELSE t END;
