@@ -7,6 +7,7 @@ So each of them is one, whatever the code does and without a hook in it. STEP 0 
 steps to stdout.
 """
 
+import faulthandler
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ class Steps:
 
 def main() -> None:
     step, warehouse, *arguments = sys.argv[1:]
+    faulthandler.dump_traceback_later(240, exit=True)  # one that hangs tells where
     from loader import cli, pipeline, users  # noqa: F401 - imported before the steps are counted
 
     steps = Steps(Path(warehouse), int(step))

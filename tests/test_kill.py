@@ -98,7 +98,7 @@ def die_at(folder: Path, steps: Callable[[int], Iterable[int]], name: str) -> No
         shutil.rmtree(folder / "warehouse")
         shutil.copytree(beginning, folder / "warehouse")
         with start(folder, step, *arguments) as process:
-            assert process.wait(60) in (-signal.SIGKILL, 0), step
+            assert process.wait(300) in (-signal.SIGKILL, 0), step
         assert seen(folder) in (before, after), step
         finish(folder)
         assert seen(folder) == after, step
