@@ -39,6 +39,12 @@ def command(folder: Path, *arguments: str, start: str = "pass") -> "subprocess.C
     )
 
 
+@pytest.fixture(autouse=True)
+def many_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the few lines here is a reject, which is not what these tests are about."""
+    monkeypatch.setenv("LOADER_MAX_REJECT_SHARE", "100%")
+
+
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a warehouse of one load, and the files of two."""
