@@ -19,6 +19,8 @@ from loader.delta import Commit, DeltaFile
 from loader.errors import LoaderError
 from tests import test_store, warehouses
 
+pytestmark = pytest.mark.usefixtures("many_rejects")
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,12 +39,6 @@ def command(folder: Path, *arguments: str, start: str = "pass") -> "subprocess.C
         capture_output=True,
         text=True,
     )
-
-
-@pytest.fixture(autouse=True)
-def many_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the few lines here is a reject, which is not what these tests are about."""
-    monkeypatch.setenv("LOADER_MAX_REJECT_SHARE", "100%")
 
 
 @pytest.fixture(scope="module")

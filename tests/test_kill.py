@@ -21,6 +21,8 @@ import loader
 from loader import ledger, pipeline, store
 from tests import test_store, warehouses
 
+pytestmark = pytest.mark.usefixtures("many_rejects")
+
 ROOT = Path(__file__).parent.parent
 LOG = re.compile(r"\d{20}(\.checkpoint)?\.(json|parquet)|_last_checkpoint")
 
