@@ -233,9 +233,13 @@ def recover(warehouse: Path) -> list[int]:
 
 
 def commit(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
-    """Commits a load table by table, in order; those that have it already are left alone."""
+    """Commits a load table by table, in order; those that have it already are left alone. The commits outlive a power
+    cut: deltalake would take the empty file that it can leave for a commit of nothing."""
     for each in commits:
         delta.commit(warehouse, each, load_id)
+        log = warehouse / each.folder / "_delta_log"
+        _sync(max(log.glob("[0-9]*.json")))
+        _sync(log)
 
 
 def forget(warehouse: Path, load_id: int) -> None:
