@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from loader import books
 from loader.db import quote
 from loader.paths import OBJECT_PATH, plant, split_path
 
@@ -162,18 +163,19 @@ def shape(structure: Structure) -> str:
 
 
 def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
-    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`."""
-    numbers = [leaf for leaf in structure.leaves if leaf.kind == "NUMBER"]
-    counts = [
-        sql for n in numbers for sql in (f"count({n.column})", f"count_if(kind_of_number({n.column}) = 'DOUBLE')")
-    ]
-    found = iter(connection.execute(f"SELECT {', '.join(counts)} FROM item").fetchall()[0] if counts else ())
-    kinds = {leaf: _kind_of_numbers(next(found), next(found)) for leaf in numbers}
-    rows = [(at, leaf.fullkey, kinds.get(leaf, leaf.kind), leaf.column) for at, leaf in enumerate(structure.leaves)]
+    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`.
+    BooksError unless the shapes tell of as many values as the columns hold."""
     connection.execute("CREATE TABLE known_leaf (number INTEGER, fullkey VARCHAR, kind VARCHAR, staged VARCHAR)")
     connection.execute("CREATE TABLE known_node (shape UBIGINT, fullkey VARCHAR, kind VARCHAR)")
-    if not rows:
+    if not structure.leaves:
         return
+    counts = ", ".join(f"count({leaf.column}), {_count_doubles(leaf)}" for leaf in structure.leaves)
+    numbers = connection.execute(f"SELECT {counts} FROM item").fetchall()[0]
+    found = dict(zip(structure.leaves, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+    rows = [
+        (at, leaf.fullkey, _kind_of_numbers(*found[leaf]) if leaf.kind == "NUMBER" else leaf.kind, leaf.column)
+        for at, leaf in enumerate(structure.leaves)
+    ]
     connection.executemany("INSERT INTO known_leaf VALUES (?, ?, ?, ?)", rows)
     masks = ", ".join(structure.masks)
     connection.execute(f"""
@@ -182,6 +184,12 @@ def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> Non
         FROM (SELECT DISTINCT {masks} FROM item WHERE mask0 IS NOT NULL), known_leaf
         WHERE ([{masks}][number // {BITS} + 1] >> (number % {BITS})) & 1 = 1
     """)
+    told = connection.execute("""
+        SELECT fullkey, sum(events) FROM known_node JOIN (
+            SELECT context_shape AS shape, count(*) AS events FROM item WHERE mask0 IS NOT NULL GROUP BY ALL
+        ) USING (shape) GROUP BY ALL
+    """).fetchall()
+    books.balance("values of contexts", {leaf.fullkey: count for leaf, (count, _) in found.items()}, dict(told))
 
 
 def values(structure: Structure) -> str:
@@ -189,6 +197,10 @@ def values(structure: Structure) -> str:
     return (
         "[" + ", ".join(f"{{'number': {at}, 'text': {leaf.column}}}" for at, leaf in enumerate(structure.leaves)) + "]"
     )
+
+
+def _count_doubles(leaf: Known) -> str:
+    return f"count_if(kind_of_number({leaf.column}) = 'DOUBLE')" if leaf.kind == "NUMBER" else "0"
 
 
 def _kind_of_numbers(count: int, doubles: int) -> str:
