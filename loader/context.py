@@ -5,9 +5,10 @@ the one json_transform that takes an event apart. A context is *whole* if there 
 
 - json_type with `..*` lists as many nodes as known leaves and objects were found, nulls apart: there is no other key
   and none twice (of a key twice the first is found);
-- values of numbers, booleans, arrays and empty objects are read as JSON, which shows what they are;
-- as many nodes are objects, and as many are strings, as were found where these belong, and none of the strings is `{}`:
-  a text in the place of an object, or an object in that of a text, would change one of these numbers.
+- values of numbers, booleans and arrays are read as JSON, whose text shows what they are;
+- no text begins like an object, and as many nodes are objects as were found where these belong: json_transform takes
+  any other value there for an object without keys, so there would be one too few;
+- as many nodes are strings as were found where texts belong: none of these is a number, a boolean or an array.
 
 Contexts that are not whole are kept as JSON, and read path by path.
 """
@@ -18,31 +19,30 @@ from typing import Any
 
 import duckdb
 
+from loader import books
 from loader.db import quote
 from loader.paths import OBJECT_PATH, plant, split_path
 
-MAX_LEAVES = 240  # that are read as columns
+MAX_NODES = 300  # that are read as columns: leaves, and the objects above them
 MIN_SHARE = 0.0003  # of the first contexts; rarer paths are not worth a column
 SAMPLE_SHAPES = 2000  # of the first contexts, so many different ones are looked at
 BITS = 60  # leaves whose presence one integer of `item` tells
 
-_NUMBERS = {"UBIGINT", "BIGINT", "DOUBLE"}
 _TEXT = "VARCHAR"
 _EMPTY = "EMPTY"  # an object that never has a key
 # What the JSON of a value looks like if it is of the kind. -Infinity and -NaN are no numbers here.
 _LOOKS = {
-    "NUMBER": "({0} < ':' AND NOT ({0} >= '-A' AND {0} < '.'))",
+    "NUMBER": "({0} BETWEEN '-' AND ':' AND NOT {0} BETWEEN '-A' AND '.')",
     "BOOLEAN": "{0} IN ('true', 'false')",
     "ARRAY": "starts_with({0}, '[')",
-    _EMPTY: "{0} = '{{}}'",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A path of the contexts whose values are always of one kind: VARCHAR, NUMBER, BOOLEAN, ARRAY or EMPTY.
+    """A path of the contexts, and the kind that its values have in whole ones.
 
-    column: the one of `item` that has its text, where the context is whole.
+    kind: VARCHAR, NUMBER, BOOLEAN, ARRAY or EMPTY. column: the one of `item` that has the values' text.
     """
 
     fullkey: str
@@ -60,15 +60,10 @@ class Structure:
     tree: dict[str, Any] | None = None
 
     @property
-    def words(self) -> list[tuple[str, tuple[Known, ...]]]:
+    def masks(self) -> dict[str, tuple[Known, ...]]:
         """The columns of `item` whose bits tell which leaves a whole context has (else NULL), with these leaves."""
         starts = range(0, len(self.leaves), BITS)
-        return [(f"mask{at}", self.leaves[start : start + BITS]) for at, start in enumerate(starts)]
-
-    @property
-    def masks(self) -> list[str]:
-        """Their names."""
-        return [mask for mask, _ in self.words]
+        return {f"mask{at}": self.leaves[start : start + BITS] for at, start in enumerate(starts)}
 
     @property
     def type(self) -> Any:
@@ -77,17 +72,20 @@ class Structure:
 
 
 def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
-    """The structure that most contexts of a relation of lines (`text`) have."""
+    """The structure that most contexts of a relation of lines (`text`) have. Of paths with values of several kinds it
+    has the most common one."""
     rows = connection.execute(
         f"""
-        SELECT fullkey, list(DISTINCT type), sum(events) FROM (
-            SELECT e.events, n.fullkey, n.type FROM (
+        SELECT fullkey, kind, sum(events) FROM (
+            SELECT e.events, n.fullkey, CASE WHEN n.type IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN 'NUMBER'
+                ELSE n.type END AS kind
+            FROM (
                 SELECT any_value(context) AS context, count(*) AS events
                 FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
                 WHERE starts_with(context, '{{') GROUP BY shape_of(context) ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
             ) e, json_tree(e.context) n
             WHERE n.type <> 'NULL' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
-        ) GROUP BY fullkey ORDER BY sum(events) DESC, fullkey
+        ) GROUP BY fullkey, kind ORDER BY sum(events) DESC, fullkey, kind
         """,
         {"pattern": OBJECT_PATH},
     ).fetchall()
@@ -95,27 +93,34 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
     parents = {split_path(fullkey)[:-1] for fullkey, *_ in rows if fullkey != "$"}
     tree: dict[str, Any] = {}
     found: list[Known] = []
-    for fullkey, kinds, events in rows:
+    objects: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...]] = {()}
+    for fullkey, kind, events in rows:
         keys = split_path(fullkey)
-        kind = "NUMBER" if set(kinds) <= _NUMBERS else kinds[0] if len(kinds) == 1 else None
-        if kind == "OBJECT":
-            kind = None if keys in parents else _EMPTY
-        if fullkey == "$" or kind is None or events < MIN_SHARE * contexts or len(found) == MAX_LEAVES:
+        around = objects | _above(keys)
+        if keys in seen or events < MIN_SHARE * contexts or len(found) + len(around) >= MAX_NODES:
             continue
+        seen.add(keys)
+        if kind == "OBJECT":
+            if keys in parents:
+                continue
+            kind = _EMPTY
         if plant(tree, keys, _TEXT if kind == _TEXT else "JSON"):
             found.append(Known(fullkey, keys, kind, f"c{len(found)}"))
+            objects = around
     leaves = tuple(sorted((known for known in found if known.kind != _EMPTY), key=lambda leaf: leaf.kind != _TEXT))
-    return Structure(leaves, tuple(known for known in found if known.kind == _EMPTY), tree or None)
+    empties = tuple(known for known in found if known.kind == _EMPTY)
+    return Structure(leaves, empties, tree) if leaves else Structure()
 
 
 def fields(structure: Structure) -> str:
     """SQL of the columns that `whole` needs, from the event taken apart, `s`."""
     known = structure.leaves + structure.empties
-    objects = sorted({each.keys[:end] for each in known for end in range(1, len(each.keys))})
+    objects = sorted({above for each in known for above in _above(each.keys)})
     made = [f"s.context.{_path(each.keys)}::VARCHAR AS {_raw(each)}" for each in known]
     made += [f"json_type({_raw(each)}, '$..*') AS {each.column}_inside" for each in known if each.kind == "ARRAY"]
     made.append(f"{_sum(f's.context.{_path(keys)}' for keys in objects)} AS objects_found")
-    for mask, leaves in structure.words:
+    for mask, leaves in structure.masks.items():
         bits = " | ".join(f"(({_raw(leaf)} IS NOT NULL)::BIGINT << {bit})" for bit, leaf in enumerate(leaves))
         made.append(f"{bits} AS {mask}_read")
     return ", ".join(made)
@@ -124,22 +129,24 @@ def fields(structure: Structure) -> str:
 def whole(structure: Structure) -> str:
     """SQL of the proof, from `fields` and `nodes`, the kinds of all nodes of the context. Never NULL."""
     texts = [_raw(leaf) for leaf in structure.leaves if leaf.kind == _TEXT]
-    others = [known for known in structure.leaves + structure.empties if known.kind != _TEXT]
+    others = [leaf for leaf in structure.leaves if leaf.kind != _TEXT]
     inside = [f"{each.column}_inside" for each in others if each.kind == "ARRAY"]
     filled = "".join(f" + coalesce(count_filled({nodes}), 0)" for nodes in inside)
     strings = "".join(f" + coalesce(count_kind({nodes}, 'VARCHAR'), 0)" for nodes in inside)
     objects = "".join(f" + coalesce(count_kind({nodes}, 'OBJECT'), 0)" for nodes in inside)
     empties = _sum(map(_raw, structure.empties))
-    of_texts = [(mask, (1 << sum(leaf.kind == _TEXT for leaf in leaves)) - 1) for mask, leaves in structure.words]
+    masks = structure.masks.items()
+    of_texts = [(mask, (1 << sum(leaf.kind == _TEXT for leaf in leaves)) - 1) for mask, leaves in masks]
     conditions = [
         "len(nodes) > 0",
-        f"count_filled(nodes) = objects_found + {_bits((mask, -1) for mask, _ in structure.words)} + {empties}{filled}",
+        f"count_filled(nodes) = objects_found + {_bits((mask, -1) for mask, _ in masks)} + {empties}{filled}",
         f"count_kind(nodes, 'OBJECT') = objects_found + {empties}{objects}",
         f"count_kind(nodes, 'VARCHAR') = {_bits(of_texts)}{strings}",
         *(f"coalesce({_LOOKS[each.kind].format(_raw(each))}, true)" for each in others),
     ]
     if texts:
-        conditions.append(f"NOT coalesce('{{}}' IN ({', '.join(texts)}), false)")
+        like_objects = " OR ".join(f"{text} LIKE '{{%'" for text in texts)
+        conditions.append(f"NOT coalesce({like_objects}, false)")
     return f"coalesce({' AND '.join(conditions)}, false)"
 
 
@@ -156,18 +163,19 @@ def shape(structure: Structure) -> str:
 
 
 def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
-    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`."""
-    numbers = [leaf for leaf in structure.leaves if leaf.kind == "NUMBER"]
-    counts = [
-        sql for n in numbers for sql in (f"count({n.column})", f"count_if(kind_of_number({n.column}) = 'DOUBLE')")
-    ]
-    found = iter(connection.execute(f"SELECT {', '.join(counts)} FROM item").fetchall()[0] if counts else ())
-    kinds = {leaf: _kind_of_numbers(next(found), next(found)) for leaf in numbers}
-    rows = [(at, leaf.fullkey, kinds.get(leaf, leaf.kind), leaf.column) for at, leaf in enumerate(structure.leaves)]
+    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`.
+    BooksError unless the shapes tell of as many values as the columns hold."""
     connection.execute("CREATE TABLE known_leaf (number INTEGER, fullkey VARCHAR, kind VARCHAR, staged VARCHAR)")
     connection.execute("CREATE TABLE known_node (shape UBIGINT, fullkey VARCHAR, kind VARCHAR)")
-    if not rows:
+    if not structure.leaves:
         return
+    counts = ", ".join(f"count({leaf.column}), {_count_doubles(leaf)}" for leaf in structure.leaves)
+    numbers = connection.execute(f"SELECT {counts} FROM item").fetchall()[0]
+    found = dict(zip(structure.leaves, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
+    rows = [
+        (at, leaf.fullkey, _kind_of_numbers(*found[leaf]) if leaf.kind == "NUMBER" else leaf.kind, leaf.column)
+        for at, leaf in enumerate(structure.leaves)
+    ]
     connection.executemany("INSERT INTO known_leaf VALUES (?, ?, ?, ?)", rows)
     masks = ", ".join(structure.masks)
     connection.execute(f"""
@@ -176,6 +184,12 @@ def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> Non
         FROM (SELECT DISTINCT {masks} FROM item WHERE mask0 IS NOT NULL), known_leaf
         WHERE ([{masks}][number // {BITS} + 1] >> (number % {BITS})) & 1 = 1
     """)
+    told = connection.execute("""
+        SELECT fullkey, sum(events) FROM known_node JOIN (
+            SELECT context_shape AS shape, count(*) AS events FROM item WHERE mask0 IS NOT NULL GROUP BY ALL
+        ) USING (shape) GROUP BY ALL
+    """).fetchall()
+    books.balance("values of contexts", {leaf.fullkey: count for leaf, (count, _) in found.items()}, dict(told))
 
 
 def values(structure: Structure) -> str:
@@ -183,6 +197,10 @@ def values(structure: Structure) -> str:
     return (
         "[" + ", ".join(f"{{'number': {at}, 'text': {leaf.column}}}" for at, leaf in enumerate(structure.leaves)) + "]"
     )
+
+
+def _count_doubles(leaf: Known) -> str:
+    return f"count_if(kind_of_number({leaf.column}) = 'DOUBLE')" if leaf.kind == "NUMBER" else "0"
 
 
 def _kind_of_numbers(count: int, doubles: int) -> str:
@@ -194,13 +212,18 @@ def _raw(known: Known) -> str:
     return known.column + "_read"
 
 
+def _above(keys: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """The keys of the objects that a path goes through."""
+    return {keys[:end] for end in range(1, len(keys))}
+
+
 def _path(keys: tuple[str, ...]) -> str:
     return ".".join(map(quote, keys))
 
 
-def _bits(words: Iterable[tuple[str, int]]) -> str:
+def _bits(masks: Iterable[tuple[str, int]]) -> str:
     """How many of these bits of these masks are set."""
-    return "(" + " + ".join(f"bit_count({mask}_read & {bits})::INTEGER" for mask, bits in words) + ")"
+    return "(" + " + ".join(f"bit_count({mask}_read & {bits})::INTEGER" for mask, bits in masks) + ")"
 
 
 def _sum(expressions: Iterable[str]) -> str:

@@ -115,6 +115,19 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         lambda: around(shape, "scan", "DELETE FROM item WHERE id = 'a2'", first=True),
         "items of a file: 2: 11 expected, 10 found",
     ),
+    # values that shapes tell of = values there
+    "a value of a context read as columns is lost": (
+        lambda: around(split, "split", "UPDATE item SET c0 = NULL WHERE id = 'a2'"),
+        r"values of contexts: \$.app: 2 expected, 3 found",
+    ),
+    "a path of all contexts read as columns is lost": (
+        lambda: around(split, "split", "UPDATE item SET mask0 = 0 WHERE mask0 = 1"),
+        r"values of contexts: \$.app: 3 expected, 0 found",
+    ),
+    "a value of a context is lost after the scan": (
+        lambda: around(shape, "scan", "UPDATE item SET c0 = NULL WHERE id = 'a2'"),
+        "values of tracks: context.app: 3 expected, 2 found",
+    ),
     # rows written = rows planned
     "an event is lost after the scan": (
         lambda: around(flatten, "stage", "DELETE FROM item WHERE id = 'i1'", first=True),
