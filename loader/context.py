@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from loader.db import quote
-from loader.paths import OBJECT_PATH, plant, split_path
+from loader.paths import plant, split_path
 
 MAX_LEAVES = 240  # that are read as columns
 MIN_SHARE = 0.0003  # of the first contexts; rarer paths are not worth a column
@@ -81,15 +81,15 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
     rows = connection.execute(
         f"""
         SELECT fullkey, list(DISTINCT type), sum(events) FROM (
-            SELECT e.events, n.fullkey, n.type FROM (
-                SELECT any_value(context) AS context, count(*) AS events
+            SELECT events, n.fullkey AS fullkey, n.kind AS type FROM (
+                SELECT count(*) AS events,
+                    unnest(list_prepend({{'id': -1, 'fullkey': '$', 'kind': 'OBJECT', 'value': NULL}},
+                        nodes_of(any_value(context)))) AS n
                 FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
                 WHERE starts_with(context, '{{') GROUP BY shape_of(context) ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
-            ) e, json_tree(e.context) n
-            WHERE n.type <> 'NULL' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+            ) WHERE n.kind <> 'NULL'
         ) GROUP BY fullkey ORDER BY sum(events) DESC, fullkey
-        """,
-        {"pattern": OBJECT_PATH},
+        """
     ).fetchall()
     contexts = next((events for fullkey, _, events in rows if fullkey == "$"), 0)
     parents = {split_path(fullkey)[:-1] for fullkey, *_ in rows if fullkey != "$"}

@@ -158,6 +158,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     done = {each.plan.target.table for each in planned}
     planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
     flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
+    odd.stage(job.sql, [each.plan for each in planned])
     return planned
 
 
@@ -280,7 +281,10 @@ def _write_table(job: Job, planned: Planned) -> store.Written:
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
         cursor.execute("SET enable_progress_bar = false")
-        return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
+        columns = len(planned.plan.columns)
+        return store.write(
+            cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates, columns
+        )
 
 
 def _rewrite(job: Job, planned: Planned, report: Report) -> Sequence[delta.DeltaFile]:

@@ -240,9 +240,10 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
         return
     connection.execute("DELETE FROM item WHERE pos IN (SELECT pos FROM envelope)")
     elements = f"""(SELECT e.file_id, e.pos >> {ELEMENT_BITS} AS ordinal, e.line, NULL::VARCHAR AS fault,
-        n.key::BIGINT AS element, n.value::VARCHAR AS text, json_extract_string(e.text, '/sentAt') AS default_sent_at,
-        f.modified, getvariable('latest') AS latest
-        FROM envelope e JOIN file f USING (file_id), json_each(e.text, '$.batch') n)"""
+        n.key::BIGINT AS element, n.value::VARCHAR AS text, default_sent_at, f.modified,
+        getvariable('latest') AS latest
+        FROM (SELECT file_id, pos, line, json_extract_string(text, '/sentAt') AS default_sent_at,
+            unnest(members_of(json_extract(text, '/batch'))) AS n FROM envelope) e JOIN file f USING (file_id))"""
     connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [], Structure())}")
 
 
