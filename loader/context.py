@@ -83,8 +83,8 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
         SELECT fullkey, list(DISTINCT type), sum(events) FROM (
             SELECT events, n.fullkey AS fullkey, n.kind AS type FROM (
                 SELECT count(*) AS events,
-                    unnest(list_prepend({{'id': -1, 'fullkey': '$', 'kind': 'OBJECT', 'value': NULL}},
-                        nodes_of(any_value(context)))) AS n
+                    unnest(list_prepend({{'id': -1, 'fullkey': '$', 'kind': 'OBJECT'}},
+                        paths_of(any_value(context)))) AS n
                 FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
                 WHERE starts_with(context, '{{') GROUP BY shape_of(context) ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
             ) WHERE n.kind <> 'NULL'

@@ -257,6 +257,8 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
         )
         add(report.rows, {name: result.rows})
     results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
+    report.written_files += sum(len(files) for files in results.values())
+    report.dates = max(report.dates, *(len(each.dates) for each in planned))
     rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
     commits = [
         _commit(table, each.plan.columns, (*rewritten.get(table, ()), *results.get(table, ())), table in rewritten)

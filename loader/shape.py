@@ -54,7 +54,7 @@ def scan(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
             f"""
             INSERT INTO node
             SELECT '{part}', shape, n.fullkey, min_by(n.kind, n.id), count(*)
-            FROM (SELECT shape, unnest(nodes_of(doc)) AS n
+            FROM (SELECT shape, unnest(paths_of(doc)) AS n
                 FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
                     WHERE {part} IS NOT NULL GROUP BY 1))
             GROUP BY ALL
