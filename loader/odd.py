@@ -197,12 +197,13 @@ def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> None:
     """Of a key that is twice in one object the first wins; the others, with all below them, are no cells."""
     connection.execute("""
         CREATE TABLE repeated AS
-        WITH twin AS (
+        WITH twice AS (
+            SELECT pos, json, fullkey FROM odd_node GROUP BY ALL HAVING count(*) > 1
+        ), twin AS (
             SELECT pos, json, fullkey, id, value, first_value(value) OVER same AS first_value,
                 row_number() OVER same AS number
-            FROM odd_node
+            FROM odd_node SEMI JOIN twice USING (pos, json, fullkey)
             WINDOW same AS (PARTITION BY pos, json, fullkey ORDER BY id)
-            QUALIFY count(*) OVER (PARTITION BY pos, json, fullkey) > 1
         ), loser AS (SELECT * FROM twin WHERE number > 1)
         SELECT * FROM loser l
         WHERE NOT EXISTS (FROM loser o WHERE o.pos = l.pos AND o.json = l.json AND o.id < l.id
