@@ -105,7 +105,9 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
         if plant(tree, keys, _TEXT if kind == _TEXT else "JSON"):
             found.append(Known(fullkey, keys, kind, f"c{len(found)}"))
     leaves = tuple(sorted((known for known in found if known.kind != _EMPTY), key=lambda leaf: leaf.kind != _TEXT))
-    return Structure(leaves, tuple(known for known in found if known.kind == _EMPTY), tree or None)
+    if not leaves:  # then nothing is read as a column
+        return Structure()
+    return Structure(leaves, tuple(known for known in found if known.kind == _EMPTY), tree)
 
 
 def fields(structure: Structure) -> str:
