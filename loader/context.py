@@ -21,7 +21,7 @@ import duckdb
 
 from loader import books
 from loader.db import quote
-from loader.paths import OBJECT_PATH, plant, split_path
+from loader.paths import plant, split_path
 
 MAX_NODES = 300  # that are read as columns: leaves, and the objects above them
 MIN_SHARE = 0.0003  # of the first contexts; rarer paths are not worth a column
@@ -77,17 +77,20 @@ def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
     rows = connection.execute(
         f"""
         SELECT fullkey, kind, sum(events) FROM (
-            SELECT e.events, n.fullkey, CASE WHEN n.type IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN 'NUMBER'
-                ELSE n.type END AS kind
+            SELECT events, n.fullkey AS fullkey,
+                CASE WHEN n.kind IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN 'NUMBER' ELSE n.kind END AS kind
             FROM (
-                SELECT any_value(context) AS context, count(*) AS events
-                FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
-                WHERE starts_with(context, '{{') GROUP BY shape_of(context) ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
-            ) e, json_tree(e.context) n
-            WHERE n.type <> 'NULL' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+                SELECT events,
+                    unnest(list_prepend({{'id': -1, 'fullkey': '$', 'kind': 'OBJECT'}}, paths_of(doc))) AS n
+                FROM (
+                    SELECT any_value(context) AS doc, count(*) AS events
+                    FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
+                    WHERE starts_with(context, '{{') GROUP BY shape_of(context)
+                    ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
+                ))
+            WHERE n.kind <> 'NULL'
         ) GROUP BY fullkey, kind ORDER BY sum(events) DESC, fullkey, kind
-        """,
-        {"pattern": OBJECT_PATH},
+        """
     ).fetchall()
     contexts = next((events for fullkey, _, events in rows if fullkey == "$"), 0)
     parents = {split_path(fullkey)[:-1] for fullkey, *_ in rows if fullkey != "$"}

@@ -56,9 +56,10 @@ def of_events(connection: duckdb.DuckDBPyConnection) -> None:
         INSERT INTO discard
         SELECT {_TABLE}, id, key, value, 'duplicate_key', received_at, file_id, line, element
         FROM (
-            SELECT i.*, k.key, k.value::VARCHAR AS value, k.type AS kind,
+            SELECT i.* EXCLUDE (k), k.key AS key, k.value::VARCHAR AS value,
                 row_number() OVER same AS number, first_value(k.value::VARCHAR) OVER same AS first
-            FROM (FROM item WHERE odd) i, json_each(i.text) k
+            FROM (SELECT pos, call, id, received_at, file_id, line, element, unnest(members_of(text)) AS k
+                FROM item WHERE odd) i
             WHERE k.key IN ({fields}) AND NOT ({not_of_call})
             WINDOW same AS (PARTITION BY i.pos, k.key ORDER BY k.id)
         )

@@ -8,12 +8,13 @@ node by node, and they join the others here, in the same columns with the same t
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from json import dumps as to_json
 
 import duckdb
 
 from loader.calls import TRACK, rule_columns
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
+from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
@@ -167,8 +168,8 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
     for leaf in target.leaves:
         if leaf.fate == COLUMN:
             by_column.setdefault(leaf.column, []).append(leaf)
-    common, odd = [], []
-    for column in plan.columns:
+    common, odd, cells_of_odd = [], [], {}
+    for at, column in enumerate(plan.columns):
         name = quote(column.name)
         if column.name == "uuid_ts":
             common.append(f"{uuid_ts} AS {name}")
@@ -185,19 +186,18 @@ def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
             ]
             common.append(f"{_first_of(cells)} AS {name}" if cells else f"NULL::{column.sql_type} AS {name}")
             if leaves:
-                cell = f"cells[{literal(column.name)}]"
-                typed = f"cell_{unkept_type(plan, column).lower()}({cell}.text, {cell}.kind)"
-                if any(leaf.kept for leaf in leaves):
-                    kept = f"{cell}.text" if column.type in ("JSON", "VARCHAR") else "NULL"
-                    typed = f"CASE WHEN {cell}.kept THEN {kept} ELSE {typed} END"
-                odd.append(f"{typed} AS {name}")
+                cells_of_odd[f"c{at}"] = "VARCHAR"
+                odd.append(f"cell.c{at}::{column.sql_type} AS {name}")
             else:
                 odd.append(f"NULL::{column.sql_type} AS {name}")
     select = f"SELECT {', '.join(common)} FROM {values.source}"
     if not has_odd:
         return select
-    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM flat JOIN odd_row o USING (pos)
-        WHERE {rows_of(target)} AND {odd_flag(target)} AND o.of_event = {target.event_table is not None}"""
+    read = f"json_transform(cells, {literal(to_json(cells_of_odd))})" if cells_of_odd else "NULL"
+    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM (
+        SELECT flat.*, {read} AS cell FROM flat JOIN odd_row o USING (pos)
+        WHERE {rows_of(target)} AND {odd_flag(target)} AND o.of_event = {target.event_table is not None}
+    )"""
 
 
 def other_events_sql(uuid_ts: str) -> str:

@@ -158,6 +158,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     done = {each.plan.target.table for each in planned}
     planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
     flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
+    odd.stage(job.sql, [each.plan for each in planned])
     return planned
 
 
@@ -241,6 +242,8 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
         )
         add(report.rows, {name: result.rows})
     results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
+    report.written_files += sum(len(files) for files in results.values())
+    report.dates = max(report.dates, *(len(each.dates) for each in planned))
     rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
     commits = [
         _commit(job, table, each.plan.columns, (*rewritten.get(table, ()), *results.get(table, ())), table in rewritten)
@@ -265,7 +268,10 @@ def _write_table(job: Job, planned: Planned) -> store.Written:
     folder = store.table_folder(planned.plan.target.table)
     with job.sql.cursor() as cursor:
         cursor.execute("SET enable_progress_bar = false")
-        return store.write(cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates)
+        columns = len(planned.plan.columns)
+        return store.write(
+            cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates, columns
+        )
 
 
 def _rewrite(job: Job, planned: Planned, report: Report) -> Sequence[delta.DeltaFile]:

@@ -9,9 +9,8 @@ import pyarrow as pa
 from loader import context
 from loader.context import Structure
 from loader.db import literal
-from loader.leaf_sql import JSON_PARTS
-from loader.paths import OBJECT_PATH
-from loader.records import COLUMN, Measure, Target
+from loader.leaf_sql import JSON_PARTS, unkept_type
+from loader.records import COLUMN, Measure, TablePlan, Target
 
 _CALL_TABLE = -2  # in place of an event table's number
 
@@ -80,8 +79,8 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
 
 
 def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], structure: Structure) -> None:
-    """Makes `odd_cell`: the winner and the losers of each cell of the odd events, `odd_row`: their winners as a map,
-    and `repeated`: the values under a key that was there before. structure: of the whole contexts."""
+    """Makes `odd_cell`: the winner and the losers of each cell of the odd events, and `repeated`: the values under a
+    key that was there before. structure: of the whole contexts."""
     connection.execute("""
         CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
             json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR)
@@ -90,11 +89,10 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], struc
         connection.execute(
             f"""
             INSERT INTO odd_node
-            SELECT i.pos, i.call, i.event_table, i.odd_call, i.odd_event, '{part}', n.id, n.fullkey, n.type, n.value
-            FROM (FROM item WHERE (odd_call OR odd_event) AND {part} IS NOT NULL) i, json_tree(i.{part}) n
-            WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
-            """,
-            {"pattern": OBJECT_PATH},
+            SELECT pos, call, event_table, odd_call, odd_event, '{part}', n.id, n.fullkey, n.kind, n.value
+            FROM (SELECT pos, call, event_table, odd_call, odd_event, unnest(nodes_of({part})) AS n FROM item
+                WHERE (odd_call OR odd_event) AND {part} IS NOT NULL)
+            """
         )
     if structure.leaves:
         connection.execute(f"""
@@ -149,30 +147,63 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], struc
         FROM filled WINDOW same AS (PARTITION BY pos, of_event, name, fate)
     """)
     connection.unregister("odd_leaf")
-    connection.execute("""
+
+
+def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan]) -> None:
+    """Makes `odd_row`: of each odd event and table the cells, as one JSON object of the texts that they are cast from.
+    Their keys: c and the number of the column in the plan."""
+    rows = [
+        (
+            plan.target.call,
+            plan.target.event_table is not None,
+            _CALL_TABLE if plan.target.event_table is None else plan.target.event_table,
+            column.name,
+            at,
+            unkept_type(plan, column).lower(),
+            column.type in ("JSON", "VARCHAR"),
+        )
+        for plan in plans
+        if (filled := {leaf.column for leaf in plan.target.leaves if leaf.fate == COLUMN})
+        for at, column in enumerate(plan.columns)
+        if column.name in filled
+    ]
+    names = ("call", "of_event", "number", "name", "ordinal", "type", "takes_kept")
+    types = (pa.string(), pa.bool_(), pa.int32(), pa.string(), pa.int32(), pa.string(), pa.bool_())
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    table = pa.table({name: pa.array(list(c), type_) for name, c, type_ in zip(names, columns, types, strict=True)})
+    connection.register("odd_column", table)
+    made = "".join(f" WHEN '{type_}' THEN cell_{type_}(text, kind)::VARCHAR" for type_ in sorted({r[5] for r in rows}))
+    cell = f"CASE type{made} END" if made else "NULL"
+    connection.execute(f"""
         CREATE TABLE odd_row AS
-        SELECT pos, of_event, coalesce(cells, MAP {}) AS cells
+        SELECT pos, of_event, cells
         FROM (
             SELECT pos, false AS of_event FROM odd WHERE odd_call
             UNION ALL SELECT pos, true FROM odd WHERE odd_event
         ) LEFT JOIN (
-            SELECT pos, of_event, map_from_entries(list({'k': name, 'v': {
-                'text': CASE WHEN kept THEN json ELSE text END, 'kind': kind, 'kept': kept}})) AS cells
-            FROM odd_cell WHERE winner GROUP BY ALL
+            SELECT pos, of_event,
+                '{{' || string_agg('"c' || ordinal || '":' || to_json(cell)::VARCHAR, ',') || '}}' AS cells
+            FROM (
+                SELECT pos, of_event, ordinal, CASE WHEN kept THEN CASE WHEN takes_kept THEN json END
+                    ELSE {cell} END AS cell
+                FROM odd_cell JOIN odd_column USING (call, of_event, number, name) WHERE winner
+            ) WHERE cell IS NOT NULL GROUP BY ALL
         ) USING (pos, of_event)
     """)
+    connection.unregister("odd_column")
 
 
 def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> None:
     """Of a key that is twice in one object the first wins; the others, with all below them, are no cells."""
     connection.execute("""
         CREATE TABLE repeated AS
-        WITH twin AS (
+        WITH twice AS (
+            SELECT pos, json, fullkey FROM odd_node GROUP BY ALL HAVING count(*) > 1
+        ), twin AS (
             SELECT pos, json, fullkey, id, value, first_value(value) OVER same AS first_value,
                 row_number() OVER same AS number
-            FROM odd_node
+            FROM odd_node SEMI JOIN twice USING (pos, json, fullkey)
             WINDOW same AS (PARTITION BY pos, json, fullkey ORDER BY id)
-            QUALIFY count(*) OVER (PARTITION BY pos, json, fullkey) > 1
         ), loser AS (SELECT * FROM twin WHERE number > 1)
         SELECT * FROM loser l
         WHERE NOT EXISTS (FROM loser o WHERE o.pos = l.pos AND o.json = l.json AND o.id < l.id

@@ -6,9 +6,6 @@ from typing import Any
 
 _MAX_DEPTH = 32  # of a path that json_transform reads; deeper ones are read by pointer
 
-# A path that json_tree gives for a member of objects only; a `[n]` outside quotes is an element of an array.
-OBJECT_PATH = r"""(?s)\$(\.("(\\.|[^"\\])*"|[^."\[]+))*"""
-
 
 def split_path(fullkey: str) -> tuple[str, ...]:
     r"""The keys of a path as json_tree writes it: `$.a."b.c"` is ("a", "b.c"); `\` escapes in quotes."""

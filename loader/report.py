@@ -7,6 +7,7 @@ from typing import Any
 from loader.text import counts, many, number, plain, size, table
 
 _TABLES = 20  # that a summary lists
+_MANY_FILES = 1000  # of which a summary speaks
 _NAMES = 5  # event names that a remark lists
 
 
@@ -16,6 +17,7 @@ class Report:
 
     unread: files that could not be read, with why. refused: event names without a table of their own because of
     `max_event_tables`. new_columns: added, also to new tables. recovered: loads of an earlier run, finished.
+    written_files, dates: Parquet files of events, and most dates that one load's are of.
     rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
@@ -38,6 +40,8 @@ class Report:
     new_columns: int = 0
     seconds: float = 0.0
     recovered: list[int] = field(default_factory=list)
+    written_files: int = 0
+    dates: int = 0
     rewritten: list[dict[str, Any]] = field(default_factory=list)
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
@@ -78,6 +82,11 @@ def summary(report: Report, warehouse: str) -> str:
     lines += [f"  {name:<12}{fact}\n" for name, fact in facts]
     lines += [f"  {'rewritten':<12}{rewriting(each)}\n" for each in report.rewritten]
     lines += [f"  {line}\n" for line in _rows(report.rows)]
+    if report.written_files > _MANY_FILES and report.dates > 1:
+        lines.append(
+            f"{many(report.written_files, 'file')} were written, for {many(report.dates, 'date')} of received_at: each "
+            "date is a file of its own in each table, which takes its time\n"
+        )
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
     if report.rejects:
         lines.append(f"rejects are kept; to see them: loader rejects list{warehouse}\n")

@@ -14,7 +14,7 @@ import pyarrow as pa
 from loader import context
 from loader.context import Structure
 from loader.leaf_sql import JSON_PARTS
-from loader.paths import OBJECT_PATH, split_path
+from loader.paths import split_path
 from loader.records import EventName, Staged, Usage
 
 
@@ -53,13 +53,12 @@ def scan(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
         connection.execute(
             f"""
             INSERT INTO node
-            SELECT '{part}', e.shape, n.fullkey, min_by(n.type, n.id), count(*)
-            FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
-                  WHERE {part} IS NOT NULL GROUP BY 1) e, json_tree(e.doc) n
-            WHERE n.fullkey <> '$' AND (NOT contains(n.fullkey, '[') OR regexp_full_match(n.fullkey, $pattern))
+            SELECT '{part}', shape, n.fullkey, min_by(n.kind, n.id), count(*)
+            FROM (SELECT shape, unnest(paths_of(doc)) AS n
+                FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
+                    WHERE {part} IS NOT NULL GROUP BY 1))
             GROUP BY ALL
-            """,
-            {"pattern": OBJECT_PATH},
+            """
         )
     connection.execute("CREATE TEMP TABLE parsed AS SELECT DISTINCT json, fullkey FROM node WHERE kind <> 'NULL'")
     connection.execute("INSERT INTO node SELECT 'context', shape, fullkey, kind, 1 FROM known_node")

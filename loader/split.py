@@ -52,9 +52,11 @@ FIELDS_OF = {
 }
 SAMPLE_LINES = 2000  # at least, if there are so many
 MAX_DEPTH = 1000  # of an event; RFC 8259 leaves it to the reader
+# How deep a line may nest: less where it is long, as an object's text may be looked at once for each level.
+_DEPTH = f"least({MAX_DEPTH}, {1 << 29} // strlen(text))"
 # A line with more brackets than that may nest deeper.
 _SUSPECT = f"""CASE WHEN strlen(text) > {2 * MAX_DEPTH}
-    THEN strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {MAX_DEPTH} ELSE false END"""
+    THEN strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {_DEPTH} ELSE false END"""
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
 ELEMENT_BITS = 26
@@ -208,12 +210,12 @@ def _clean_keys(connection: duckdb.DuckDBPyConnection) -> list[int]:
 
 
 def _refuse_deep(connection: duckdb.DuckDBPyConnection) -> None:
-    """Lines that nest deeper than `MAX_DEPTH` get a fault: to walk them takes time and memory in its square. Of the
+    """Lines that nest deeper than `_DEPTH` get a fault: to walk them takes time and memory in its square. Of the
     others that were suspected of it, because they have that many brackets, the shapes are made up for."""
-    rows = connection.execute("SELECT pos, text FROM item WHERE suspect").fetchall()
+    rows = connection.execute(f"SELECT pos, text, {_DEPTH} FROM item WHERE suspect").fetchall()
     if not rows:
         return
-    deep = [pos for pos, text in rows if _depth(text) > MAX_DEPTH]
+    deep = [pos for pos, text, most in rows if _depth(text) > most]
     connection.execute(
         "UPDATE item SET fault = 'too_deep', is_event = false WHERE suspect AND list_contains($deep, pos)",
         {"deep": deep},
@@ -240,9 +242,10 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
         return
     connection.execute("DELETE FROM item WHERE pos IN (SELECT pos FROM envelope)")
     elements = f"""(SELECT e.file_id, e.pos >> {ELEMENT_BITS} AS ordinal, e.line, NULL::VARCHAR AS fault,
-        n.key::BIGINT AS element, n.value::VARCHAR AS text, json_extract_string(e.text, '/sentAt') AS default_sent_at,
-        f.modified, getvariable('latest') AS latest
-        FROM envelope e JOIN file f USING (file_id), json_each(e.text, '$.batch') n)"""
+        n.key::BIGINT AS element, n.value::VARCHAR AS text, default_sent_at, f.modified,
+        getvariable('latest') AS latest
+        FROM (SELECT file_id, pos, line, json_extract_string(text, '/sentAt') AS default_sent_at,
+            unnest(members_of(json_extract(text, '/batch'))) AS n FROM envelope) e JOIN file f USING (file_id))"""
     connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [], Structure())}")
 
 
@@ -269,7 +272,7 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
                 WHEN batch_kind = 'ARRAY' THEN 'empty_batch'
                 ELSE 'bad_batch' END AS reason,
             CASE coalesce(nullif(fault, 'invalid_json'), reason)
-                WHEN 'too_deep' THEN 'nested deeper than {MAX_DEPTH} levels'
+                WHEN 'too_deep' THEN 'nested deeper than ' || {_DEPTH} || ' levels'
                 WHEN 'invalid_json' THEN 'the line is not valid JSON'
                 WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || json_word(kind)
                 WHEN 'unknown_type' THEN 'type is ' || left(type, 100)

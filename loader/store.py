@@ -23,6 +23,7 @@ from loader.schema import Column, folder_of
 
 FORMAT = 1  # of the warehouse folder
 ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
+CELLS_A_GROUP = 16 << 20  # of a Parquet row group, which is built in memory, one a thread
 ROWS_TO_COMPRESS = 2000  # below, to set zstd up for each column takes longer than all the rest
 # What is written beside before it becomes a file of its name; `#` is deltalake's.
 _UNFINISHED = ("*/*/_delta_log/*#*", "loader/**/*.part", "*.part", "*.part.wal")
@@ -152,11 +153,12 @@ def write(
     load_id: int,
     expected: int = 0,
     dates: Sequence[str] = (),
+    columns: int = 50,
 ) -> Written:
     """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
 
     expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table
-    without partitions.
+    without partitions. columns: about how many there are.
     """
     root = warehouse / folder
     name = f"{load_id}-{uuid.uuid4().hex[:12]}"
@@ -164,13 +166,13 @@ def write(
     small = bool(dates) and expected < len(dates) * ROWS_TO_COMPRESS
     if len(dates) > 1 and expected < len(dates) * ROWS_A_COPY:
         parted = f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{name}-{{i}}'"
-        rows += _copy(connection, sql, root, small, parted)
+        rows += _copy(connection, sql, root, columns, small, parted)
     elif dates:  # where there are many rows this is several times as fast as PARTITION_BY
         for date in dates:
             of_date = f"SELECT * EXCLUDE ({PARTITION}) FROM ({sql}) WHERE {PARTITION} = DATE {literal(date)}"
-            rows += _copy(connection, of_date, root / f"{PARTITION}={date}" / f"{name}.parquet", small)
+            rows += _copy(connection, of_date, root / f"{PARTITION}={date}" / f"{name}.parquet", columns, small)
     else:
-        rows += _copy(connection, sql, root / f"{name}.parquet", small)
+        rows += _copy(connection, sql, root / f"{name}.parquet", columns, small)
     files = [delta.copy_stats(row, root) for row in rows]
     cells: dict[str, int] = {}
     for row in rows:
@@ -186,11 +188,15 @@ def write(
     return Written(tuple(file for file in files if file.rows), count, cells)
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, sql: str, target: Path, small: bool, options: str = "") -> list[Any]:
+def _copy(
+    connection: duckdb.DuckDBPyConnection, sql: str, target: Path, columns: int, small: bool, options: str = ""
+) -> list[Any]:
     (target if options else target.parent).mkdir(parents=True, exist_ok=True)
     compression = "snappy" if small else "zstd, COMPRESSION_LEVEL 1"
+    group = min(max(CELLS_A_GROUP // columns, 2048), 122_880)
     return connection.execute(
-        f"COPY ({sql}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION {compression}, RETURN_STATS{options})"
+        f"COPY ({sql}) TO {literal(str(target))} (FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {group}, "
+        f"RETURN_STATS{options})"
     ).fetchall()
 
 

@@ -96,3 +96,17 @@ CREATE MACRO json_word(k) AS CASE k WHEN 'VARCHAR' THEN 'string' WHEN 'UBIGINT' 
 CREATE MACRO count_kind(kinds, k) AS len(list_filter(kinds, lambda x: x = k));
 CREATE MACRO count_filled(kinds) AS len(kinds) - CASE WHEN list_contains(kinds, 'NULL') THEN count_kind(kinds, 'NULL')
     ELSE 0 END;
+
+-- Whether a path of json_tree leads through objects only; a `[n]` outside quotes is an element of an array.
+CREATE MACRO through_objects(fullkey) AS NOT contains(fullkey, '[')
+    OR regexp_full_match(fullkey, '(?s)\$(\.("(\\.|[^"\\])*"|[^."\[]+))*');
+
+-- The nodes of a JSON text that can be reached through objects, the root left out; paths_of without their values. Lists,
+-- because json_tree beside a relation copies the whole text to each of its nodes: memory in the square of its size.
+CREATE MACRO nodes_of(doc) AS (SELECT list({'id': n.id, 'fullkey': n.fullkey, 'kind': n.type, 'value': n.value})
+    FROM json_tree(doc) n WHERE n.fullkey <> '$' AND through_objects(n.fullkey));
+CREATE MACRO paths_of(doc) AS (SELECT list({'id': n.id, 'fullkey': n.fullkey, 'kind': n.type})
+    FROM json_tree(doc) n WHERE n.fullkey <> '$' AND through_objects(n.fullkey));
+
+-- The members of an object or array, for the same reason. key: a name, or a position as text.
+CREATE MACRO members_of(doc) AS (SELECT list({'id': n.id, 'key': n.key, 'value': n.value}) FROM json_each(doc) n);

@@ -134,7 +134,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         "rows of identifies: identifies: 1 expected, 0 found",
     ),
     "an odd event is lost": (
-        lambda: around(odd, "read", "DELETE FROM odd_row"),
+        lambda: around(odd, "stage", "DELETE FROM odd_row"),
         "rows of resets: resets: 2 expected, 1 found",
     ),
     "a row of a call table is lost": (

@@ -127,6 +127,8 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "new_tables": "aliases groups identifies order_done pages resets screens tracks".split(),
         "new_columns": 137,
         "recovered": [],
+        "written_files": 3,
+        "dates": 1,
         "rewritten": [],
         "planned_changes": [],
         "planned_files": [],

@@ -57,3 +57,9 @@ def test_every_element_of_a_long_batch_is_told_apart(tmp_path: Path) -> None:
 )
 def test_depth(text: str, depth: int) -> None:
     assert split._depth(text) == depth
+
+
+def test_contexts_of_nothing_but_empty_objects(tmp_path: Path) -> None:
+    events = [{"type": "reset", "messageId": name, "context": {"a": {}}} for name in "ab"]
+    assert warehouses.load(tmp_path, {"f": warehouses.lines(*events)}).loaded == 2
+    assert warehouses.query(tmp_path, "SELECT id FROM resets ORDER BY id") == [("a",), ("b",)]
