@@ -1,6 +1,33 @@
 """Fixtures of several modules."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from click.testing import CliRunner, Result
+
+from loader.cli import main
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, and no LOADER_ variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("LOADER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run(nothing_from_elsewhere: None) -> Run:
+    """Runs a command in this process, in an empty folder."""
+
+    def run(*args: str, input: str | bytes | None = None, **environment: str) -> Result:
+        return CliRunner().invoke(main, args, prog_name="loader", env=environment, input=input)
+
+    return run
 
 
 @pytest.fixture

@@ -7,20 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 import loader
 from loader import failure, pipeline, report, store
-from loader.cli import main
 from loader.report import Report
+from tests.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("nothing_from_elsewhere")
 
 ROOT = Path(__file__).parent.parent
-Run = Callable[..., Result]
 
 COMMON = {"receivedAt": "2026-03-02T10:00:02Z", "userId": "u1"}
 GOOD = [
@@ -34,24 +33,6 @@ GOOD = [
 def lines(*events: dict[str, Any]) -> str:
     """Events as NDJSON."""
     return "".join(json.dumps(event) + "\n" for event in events)
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and no LOADER_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, args, prog_name="loader", env=environment)
-
-    return run
 
 
 @pytest.fixture

@@ -11,31 +11,12 @@ from typing import Any
 
 import duckdb
 import pytest
-from click.testing import CliRunner, Result
 
 from loader import pipeline, store
-from loader.cli import main
 from loader.errors import LoaderError, LockedError, UsageError
+from tests.conftest import Run
 
-Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and no LOADER_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, args, prog_name="loader", env=environment)
-
-    return run
+pytestmark = pytest.mark.usefixtures("nothing_from_elsewhere")
 
 
 def fails(error: BaseException) -> Callable[..., Any]:

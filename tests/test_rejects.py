@@ -1,20 +1,18 @@
 """`loader rejects list` and `export`: which rejects are open, and their lines as they are to be mended."""
 
 import json
-import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from loader import open_rejects
-from loader.cli import main
 from tests import warehouses
+from tests.conftest import Run
 
-Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("nothing_from_elsewhere")
+
 ROOT = Path(__file__).parent.parent
 
 A = warehouses.lines(
@@ -24,24 +22,6 @@ A = warehouses.lines(
     '{"type":"reset","messageId":"a"}{"type":"reset","messageId":"b"}',
 )
 B = warehouses.lines(b'{"type":"page","name":"\xff"}', "[]", {"batch": []}, {"batch": 1}, "#!", '"\u2028é"')
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and no LOADER_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, args, prog_name="loader", env=environment)
-
-    return run
 
 
 def load(run: Run, *more: str, **files: bytes) -> None:

@@ -7,13 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 import loader
 from loader import pipeline, store
@@ -21,8 +20,10 @@ from loader.cli import main
 from loader.errors import LoaderError
 from loader.replay import Request
 from tests import warehouses
+from tests.conftest import Run
 
-Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("nothing_from_elsewhere")
+
 MODIFIED = datetime(2024, 5, 10, 12, 0, 0, 123456, UTC)
 WEB, APP = "rudder-logs/src1/web.json", "app.json"
 FILES = {
@@ -41,24 +42,6 @@ MENDS = {
     '{"type":"pagee"': '{"type":"Page"',
     '{"batch": {"type": "reset"}}': '{"batch": [{"type":"reset"},{"type":"reset","receivedAt":"2024-05-01"}]}',
 }
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and no LOADER_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str, input: str | bytes | None = None, **environment: str) -> Result:
-        return CliRunner().invoke(main, args, prog_name="loader", env=environment, input=input)
-
-    return run
 
 
 @pytest.fixture(scope="module")

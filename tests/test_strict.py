@@ -1,20 +1,17 @@
 """How many rejects are too many, and loads that take none at all."""
 
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 import loader
 from loader import store
-from loader.cli import main
 from loader.strict import StrictError
 from tests import warehouses
+from tests.conftest import Run
 
-Run = Callable[..., Result]
+pytestmark = pytest.mark.usefixtures("nothing_from_elsewhere")
 
 
 def reset(message_id: str, **properties: object) -> dict[str, object]:
@@ -24,24 +21,6 @@ def reset(message_id: str, **properties: object) -> dict[str, object]:
 FINE = warehouses.lines(*(reset(f"r{at}", v=at) for at in range(8)))
 BAD = warehouses.lines(reset("b1"), {"batch": [{"type": "x"}, reset("b2")]}, "{", {"type": "y"})
 MISFIT = warehouses.lines(reset("m1", v=1), reset("m2", v="text"), reset("m3", v=[1]))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and no LOADER_ variables."""
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def run() -> Run:
-    """Runs a command in this process."""
-
-    def run(*args: str, **environment: str) -> Result:
-        return CliRunner().invoke(main, args, prog_name="loader", env=environment)
-
-    return run
 
 
 def put(**files: bytes) -> None:
