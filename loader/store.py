@@ -62,11 +62,6 @@ def was_begun(warehouse: Path) -> bool:
     return (warehouse / "loader").exists()
 
 
-def is_warehouse(warehouse: Path) -> bool:
-    """Whether a load has ever been made certain here."""
-    return (warehouse / "loader" / "format").exists()
-
-
 def open_warehouse(warehouse: Path) -> None:
     """Makes the folders of a warehouse, or checks that this version can work on them."""
     marker = warehouse / "loader" / "format"

@@ -275,14 +275,14 @@ def test_folders_of_others(tmp_path: Path) -> None:
         run(tmp_path)
     (warehouse / "notes.txt").unlink()
     run(tmp_path)
-    assert store.is_warehouse(warehouse)
+    assert (warehouse / "loader" / "format").exists()
 
 
 def test_a_folder_that_a_run_died_in_early(tmp_path: Path) -> None:
     (tmp_path / "warehouse" / "loader" / "manifests").mkdir(parents=True)
     (tmp_path / "warehouse" / "tables").mkdir()
     run(tmp_path)
-    assert store.is_warehouse(tmp_path / "warehouse")
+    assert (tmp_path / "warehouse" / "loader" / "format").exists()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
