@@ -4,11 +4,12 @@ A person is written as its anchor, which it keeps for ever.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from tests.identity_reference import Node, Resolved
+from tests.identity_reference import Event, Node, Options, Resolved, Rule, resolve
 
 
 def person_id(anchor: Node) -> str:
@@ -86,3 +87,34 @@ class Persons:
         if anchor is None or self.all[anchor].retired_at is None:
             return anchor
         return self.of.get(anchor) or self.current(self.all[anchor].successor)
+
+
+class Warehouse:
+    """What was loaded and what the operator says, resolved after each. found: who is who now."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.events: dict[tuple[str, str], Event] = {}
+        self.rules: dict[tuple[bool, frozenset[Node]], Rule] = {}  # the last word on two ids, or blocking one
+        self.persons = Persons()
+        self.found = resolve([])
+        self.now = datetime(2024, 6, 1, tzinfo=UTC)
+
+    def load(self, events: Iterable[Event]) -> list[Change]:
+        """Adds events, but for copies; returns what changed."""
+        for event in events:
+            self.events.setdefault((event.call, event.id), event)
+        return self._resolve()
+
+    def say(self, action: str, *ids: Node, undo: bool = False) -> list[Change]:
+        """Adds a rule, or takes it back; returns what changed."""
+        key = action == "block", frozenset(ids)
+        self.rules[key] = Rule(action, *ids)
+        if undo:
+            del self.rules[key]
+        return self._resolve()
+
+    def _resolve(self) -> list[Change]:
+        self.now += timedelta(days=1)
+        self.found = resolve([*self.events.values()], [*self.rules.values()], self.options)
+        return self.persons.resolve(self.found, self.now)

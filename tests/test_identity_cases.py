@@ -20,7 +20,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ import pytest
 import loader
 from tests import identity_views, warehouses
 from tests.conftest import Run
-from tests.identity_reference import Event, Node, Options, Rule, resolve, text_of
+from tests.identity_reference import Event, Node, Options, text_of
 from tests.identity_views import Views, time_of
-from tests.persons_reference import Change, Persons
+from tests.persons_reference import Change, Warehouse
 
 CASES = sorted((Path(__file__).parent / "identity_cases").glob("*.case"))
 ALWAYS = ("map", "events", "intervals")
@@ -110,30 +110,18 @@ def node_of(text: str) -> Node:
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_by_the_oracle(path: Path) -> None:
     case = read(path)
-    options = Options(**{name: value for name, value in case.settings.items() if name in OPTIONS})
-    events: dict[tuple[str, str], Event] = {}
-    rules: dict[tuple[bool, frozenset[Node]], Rule] = {}  # the last word on a pair, or on one
-    persons, changes, at = Persons(), list[Change](), time_of("12:00")
-    found = resolve([])
+    warehouse = Warehouse(Options(**{name: value for name, value in case.settings.items() if name in OPTIONS}))
+    changes: list[Change] = []
     for step in case.steps:
         if step.word == "expect":
-            views = identity_views.of_oracle(found, persons)
+            views = identity_views.of_oracle(warehouse.found, warehouse.persons)
             compared(views | {"changes": identity_views.of_changes(changes)}, expected(step))
-            changes.clear()
-            continue
-        if step.word == "events":
-            for line in step.lines:
-                event = event_of(raw(line))
-                events.setdefault((event.call, event.id), event)
+            changes = []
+        elif step.word == "events":
+            changes += warehouse.load(event_of(raw(line)) for line in step.lines)
         else:
             ids = [node_of(argument) for argument in step.arguments if argument != "--undo"]
-            key = step.word == "block", frozenset(ids)
-            rules[key] = Rule(step.word, *ids)
-            if "--undo" in step.arguments:
-                del rules[key]
-        at += timedelta(days=1)
-        found = resolve([*events.values()], [*rules.values()], options)
-        changes += persons.resolve(found, at)
+            changes += warehouse.say(step.word, *ids, undo="--undo" in step.arguments)
 
 
 @pytest.mark.skipif(not hasattr(loader.Settings, "devices"), reason="nothing resolves yet")
