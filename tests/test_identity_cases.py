@@ -124,7 +124,6 @@ def test_by_the_oracle(path: Path) -> None:
             changes += warehouse.say(step.word, *ids, undo="--undo" in step.arguments)
 
 
-@pytest.mark.skipif(not hasattr(loader.Settings, "devices"), reason="nothing resolves yet")
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_by_the_loader(path: Path, tmp_path: Path, run: Run) -> None:
     case = read(path)

@@ -27,7 +27,6 @@ from tests.test_identity_cases import event_of, toml
 
 pytestmark = [
     pytest.mark.usefixtures("nothing_from_elsewhere"),
-    pytest.mark.skipif(not hasattr(loader.Settings, "devices"), reason="nothing resolves yet"),
 ]
 
 USERS = ["A", "B", "C", "E", "F", "G", "H", "X", "Y", " A", "null", "0"]
