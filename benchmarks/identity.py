@@ -64,7 +64,7 @@ def history(path: Path, events: int, people: int, seed: int, day: str = _DAY, da
 def write(path: Path, sql: str) -> None:
     """Writes the rows of a query as events, a line each."""
     with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT json)")
 
 
@@ -80,7 +80,13 @@ def night(work: Path, old: int, new: int) -> dict[str, float]:
     loader(work, warehouse, "load", work / "old.jsonl")
     (work / "old.jsonl").unlink()
     first = loader(work, warehouse, "resolve")
-    found = {"history": float(old), "new": float(new), "first_wall": first[0], "first_cpu": first[1], "first_mb": first[2] / 1e6}
+    found = {
+        "history": float(old),
+        "new": float(new),
+        "first_wall": first[0],
+        "first_cpu": first[1],
+        "first_mb": first[2] / 1e6,
+    }
     for at in range(2):  # the second night, too: rows may be folded together in one of them
         apart(history, work / "new.jsonl", new, old // 20, 2 + at, f"2026-04-{at + 1:02d}", 1)
         loader(work, warehouse, "load", work / "new.jsonl")
@@ -115,7 +121,9 @@ def main() -> None:
     parser.add_argument("--worst", nargs="*", choices=["chain", "star", "kiosks"], default=["chain", "star", "kiosks"])
     parser.add_argument("--size", type=int, help="of the worst cases; by default 1 M ids, 4 M events with kiosks")
     asked = parser.parse_args()
-    cases: list[Callable[[Path], dict[str, float]]] = [lambda work, old=old: night(work, old, asked.new) for old in asked.history]
+    cases: list[Callable[[Path], dict[str, float]]] = [
+        lambda work, old=old: night(work, old, asked.new) for old in asked.history
+    ]
     sizes = {"chain": (_CHAIN, 1_000_000), "star": (_STAR, 1_000_000), "kiosks": (_KIOSKS, 4_000_000)}
     cases += [
         lambda work, name=name: worst(work, name, sizes[name][0], asked.size or sizes[name][1]) for name in asked.worst

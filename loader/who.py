@@ -21,7 +21,7 @@ from loader.settings import Settings
 # What is there before the first model runs.
 GIVEN = (
     *("event", "history", "identifies", "trait_said"),
-    *("former", "old_map", "old_edge", "old_interval", "old_person"),
+    *("former_map", "every_map", "every_edge", "old_interval", "old_person"),
     *("rule", "rule_changed", "options"),
 )
 
@@ -128,15 +128,15 @@ class Work:
         return f"SELECT * FROM ({found}) WHERE user_id IS NOT NULL AND value IS NOT NULL"
 
     def _former(self) -> None:
-        """The results of before: `former` and `old_person` as they are, the others empty where they don't hold."""
-        self._view("former", keyed.select(self.warehouse, identity.MAP))
+        """The results of before: `former_map` and `old_person` as they are, the others empty where they don't hold."""
+        self._view("former_map", keyed.select(self.warehouse, identity.MAP))
         self._view("old_person", keyed.select(self.warehouse, identity.PERSONS))
         holds = f"WHERE {self.before is not None}"
-        self._view("old_map", f"FROM former {holds}")
+        self._view("every_map", f"FROM former_map {holds}")
         self._view("old_interval", f"FROM ({keyed.select(self.warehouse, identity.INTERVALS)}) {holds}")
         first = "{'at': first_seen, 'received': first_received_at, 'id': first_event_id}"
         self._view(
-            "old_edge",
+            "every_edge",
             f"""SELECT *, CASE WHEN first_event_id IS NOT NULL THEN {first} END AS first_event
             FROM ({keyed.select(self.warehouse, identity.EDGES)}) {holds}""",
         )
