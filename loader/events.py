@@ -38,8 +38,22 @@ def trimmed(name: str) -> str:
     return f"CASE WHEN {plain} THEN {name} ELSE nullif(trim({name}, {SPACE}), '') END"
 
 
-def sql(parts: Mapping[str, Part], after: int = -1) -> str:
+def unclean(parts: Mapping[str, Part], after: int = -1) -> str:
+    """SELECT of one cell: whether an id in these tables needs to be trimmed."""
+    names = {"user_id", "anonymous_id", "previous_id"}
+    selects = []
+    for part in parts.values():
+        ids = sorted(names if part.call == "alias" else names - {"previous_id"})
+        if part.files:
+            differs = " OR ".join(f"{name} IS DISTINCT FROM {trimmed(name)}" for name in ids)
+            selects.append(f"SELECT 1 FROM {_files(part.files)} WHERE loader_file_id > {after} AND ({differs})")
+    return f"SELECT EXISTS ({' UNION ALL '.join(selects)})" if selects else "SELECT false"
+
+
+def sql(parts: Mapping[str, Part], after: int = -1, *, clean: bool = False) -> str:
     """SELECT of the events in these tables, of files with a `loader_file_id` beyond `after`.
+
+    clean: no id of theirs needs to be trimmed, so that a reader can seek ids in the files.
 
     Columns: call, event, id, user_id, anonymous_id, previous_id, timestamp, received_at; of a page `landing` (url,
     referrer); of an event that names a campaign `utm` (source, medium, campaign, term, content). Tables of single
@@ -50,19 +64,20 @@ def sql(parts: Mapping[str, Part], after: int = -1) -> str:
     for table, part in parts.items():
         if part.files:
             apart = table not in calls and parts["tracks"].files
-            selects.append(_select(part, after, parts["tracks"].files if apart else ()))
+            selects.append(_select(part, after, parts["tracks"].files if apart else (), clean))
     return " UNION ALL ".join(selects) or _nothing()
 
 
-def _select(part: Part, after: int, without: Sequence[str]) -> str:
+def _select(part: Part, after: int, without: Sequence[str], clean: bool) -> str:
+    spelt = (lambda name: name) if clean else trimmed
     there = {column.name for column in part.columns}
     cells = [
         f"{literal(part.call)} AS call",
         "event" if part.call == TRACK else "NULL::VARCHAR AS event",
         "id",
-        f"{trimmed('user_id')} AS user_id",
-        f"{trimmed('anonymous_id')} AS anonymous_id",
-        f"{trimmed('previous_id')} AS previous_id" if part.call == "alias" else "NULL::VARCHAR AS previous_id",
+        f"{spelt('user_id')} AS user_id",
+        f"{spelt('anonymous_id')} AS anonymous_id",
+        f"{spelt('previous_id')} AS previous_id" if part.call == "alias" else "NULL::VARCHAR AS previous_id",
         '"timestamp"',
         "received_at",
     ]
