@@ -43,8 +43,8 @@ class Resolved:
     """What a run came to. load: up to which. complete: all events were looked at, not the new ones only.
 
     persons: those that live. changes: what happened to persons, by kind. blocked: how often these events had an id
-    that is nobody's. oversize: persons of more than 50 user ids, of those touched. differences: rows by table, where they were
-    asked for.
+    that is nobody's. oversize: persons of more than 50 user ids, of those touched. differences: rows by table, where
+    they were asked for.
     """
 
     load: int

@@ -267,8 +267,8 @@ class Work:
         return found
 
     def counts(self) -> tuple[int, int, dict[str, int], int, list[str]]:
-        """Events looked at, persons that live, what happened to persons by kind, how often an id was nobody's, and persons
-        with suspiciously many user ids."""
+        """Events looked at, persons that live, what happened to persons by kind, how often an id was nobody's, and the
+        persons with suspiciously many user ids."""
         events = self._count("event")
         living = """((SELECT person_id FROM old_person WHERE retired_at IS NULL)
             EXCEPT (SELECT person_id FROM person_now WHERE retired_at IS NOT NULL)
