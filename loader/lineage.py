@@ -13,11 +13,14 @@ from loader.events import trimmed
 Tie = dict[str, Any]  # a row of identity.edges
 File = tuple[str, str, date]  # of which table, its path, the received_date of its rows
 
-# The files as the views name them: binding a view would open all of them.
+# The files as the views name them: binding a view would open all of them. Tables of single events are of use only where
+# `tracks` does not hold the same rows.
 _FILES = """
     WITH view_text AS (
         SELECT view_name, unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
-        FROM duckdb_views() WHERE schema_name = 'main' AND view_name <> 'users' AND NOT internal
+        FROM duckdb_views() WHERE schema_name = 'main'
+            AND (list_contains($calls, view_name)
+                OR (SELECT bool_or((settings ->> 'skip_tracks_table')::BOOLEAN) FROM loader.loads))
     )
     SELECT view_name, replace(text, chr(1), chr(39)), regexp_extract(text, '.*/received_date=([0-9-]+)/', 1)::DATE
     FROM view_text WHERE contains(text, '/received_date=') ORDER BY ALL
@@ -33,24 +36,21 @@ def first_events(connection: duckdb.DuckDBPyConnection, ties: Sequence[Tie]) -> 
     """
     missing = [at for at, tie in enumerate(ties) if tie["first_event_id"] is not None]
     events = {at: _event(ties[at], dict.fromkeys(_PLACE)) for at in missing}
-    files: list[File] = connection.execute(_FILES).fetchall() if missing else []
+    files: list[File] = connection.execute(_FILES, {"calls": [*CALL_TABLES.values()]}).fetchall() if missing else []
     # Most events are received when they happen, or soon after.
     for among in (_near, lambda _: lambda file: True):
         wanted = [ties[at] for at in missing]
-        if chosen := list(filter(among(wanted), _possible(files, wanted))):
+        if chosen := list(filter(among(wanted), _of_tables(files, wanted))):
             rows = _read(connection, chosen, wanted)
             events |= {at: _event(ties[at], row) for at in missing for row in reversed(rows) if _made(row, ties[at])}
             missing = [at for at in missing if events[at]["file"] is None]
     return [events.get(at) for at in range(len(ties))]
 
 
-def _possible(files: Iterable[File], ties: Sequence[Tie]) -> list[File]:
-    """The files of the tables that may have these events; those of single events where there is no `tracks`."""
+def _of_tables(files: Iterable[File], ties: Sequence[Tie]) -> list[File]:
+    """The files of the tables that such events are in."""
     tables = {_TABLE_OF.get(tie["kind"], "identifies") for tie in ties}
-    calls = {*CALL_TABLES.values()}
-    if None in tables:
-        tables |= calls if any(table == "tracks" for table, _, _ in files) else {table for table, _, _ in files}
-    return [file for file in files if file[0] in tables]
+    return [file for file in files if None in tables or file[0] in tables]
 
 
 def _near(ties: Sequence[Tie]) -> Callable[[File], bool]:

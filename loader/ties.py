@@ -250,5 +250,9 @@ def _aside(connection: duckdb.DuckDBPyConnection, ends: Sequence[Id]) -> list[Ho
         "most": MOST + 1,
     }
     rows: list[dict[str, Any]] = connection.sql(_ASIDE, params=given).to_arrow_table().to_pylist()
-    pairs = [("from_type", "from_id"), ("to_type", "to_id"), ("id_type", "id"), ("far_type", "far_id")]
-    return [Hop(*((row.pop(type_), row.pop(id_)) for type_, id_ in pairs), tie=row) for row in rows]
+    pairs = (("from_type", "from_id"), ("to_type", "to_id"), ("id_type", "id"), ("far_type", "far_id"))
+    hops = []
+    for row in rows:
+        source, target, near, far = ((row.pop(type_), row.pop(id_)) for type_, id_ in pairs)
+        hops.append(Hop(source, target, near, far, row))
+    return hops

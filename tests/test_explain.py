@@ -270,7 +270,7 @@ def test_events_without_a_table_of_all_tracks(found: Found, tmp_path: Path) -> N
     load(tmp_path, '09:00 a track A @D {"event": "Bought"}\n09:01 b track A @E {"event": "!"}', skip_tracks_table=True)
     assert places(found(tmp_path, "A")) == [
         ("a", "bought", "1.jsonl", 1, None),
-        ("b", "tracks", "1.jsonl", 2, None),
+        ("b", "other_events", "1.jsonl", 2, None),
     ]
 
 
