@@ -1,6 +1,6 @@
 """The models of `sql/`: one SELECT a file under a header; decides what a header must say, and the order of a folder.
 
-A header is lines `-- name:`, `-- reads:`, `-- writes:`, `-- grain:`; then come comments that say why. What a model reads is
+A header is lines `-- name:`, `-- reads:`, `-- writes:`, `-- grain:`; then comments that say why. What a model reads is
 checked against the tables that its SELECT names, so that a header can be trusted.
 """
 
@@ -52,7 +52,7 @@ def read(path: Path) -> Model:
         sql = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot read this file: {error}") from None
-    fields = dict(match.groups() for line in sql.splitlines() if (match := _FIELD.match(line)))
+    fields = {match[1]: match[2] for line in sql.splitlines() if (match := _FIELD.match(line))}
     if missing := [name for name in _FIELDS if not fields.get(name) and name != "reads"]:
         raise ModelError(f"{path}: its header has no `-- {missing[0]}:`. It needs {', '.join(_FIELDS)}.")
     reads = tuple(name.strip() for name in fields.get("reads", "").split(",") if name.strip())
@@ -60,13 +60,13 @@ def read(path: Path) -> Model:
     if undeclared := sorted(found - set(reads)):
         raise ModelError(f"{path}: reads {undeclared[0]}, and its header doesn't say so. Add it to `-- reads:`.")
     if unread := sorted(set(reads) - found):
-        raise ModelError(f"{path}: its header says that it reads {unread[0]}, and it doesn't. Take that from `-- reads:`.")
+        raise ModelError(f"{path}: its header reads {unread[0]}, and its SELECT doesn't. Take that out of `-- reads:`.")
     writes, _, kind = fields["writes"].partition(" ")
     return Model(path, fields["name"], reads, writes, kind == "(view)", fields["grain"], sql)
 
 
 def tables(path: Path, sql: str) -> set[str]:
-    """The relations that a SELECT reads, `schema.name` where it says the schema. ModelError where it is no single one."""
+    """The relations that a SELECT reads, `schema.name` where it says the schema. ModelError for anything else."""
     try:
         statements = [statement for statement in sqlglot.parse(sql, read="duckdb") if statement is not None]
     except SqlglotError as error:

@@ -89,10 +89,14 @@ def _load_all(
 
 
 def resolve_only(
-    settings: Settings, *, complete: bool = False, change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None
+    settings: Settings,
+    *,
+    complete: bool = False,
+    change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None,
 ) -> resolve.Resolved | None:
-    """Resolves who is who up to the last load, by the operator's rules as `change` leaves them, and publishes that. None
-    where there was nothing to do. complete: all events are looked at, not only the new ones.
+    """Resolves who is who up to the last load, by the operator's rules as `change` leaves them, and publishes that.
+
+    None where there was nothing to do. complete: all events are looked at, not only the new ones.
 
     Raises LoaderError where there is no warehouse, LockedError while a run is at work.
     """
