@@ -52,7 +52,7 @@ def load(folder: Path, *files: str, **settings: Any) -> None:
     """Loads and resolves each file: lines as in the golden cases of who is who."""
     for at, text in enumerate(files, 1):
         events = [raw(line) for line in dedent(text).strip().splitlines()]
-        warehouses.load(folder, {f"{at}.jsonl": warehouses.lines(*events)}, **settings)
+        warehouses.run(folder, {f"{at}.jsonl": warehouses.lines(*events)}, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def places(one: dict[str, Any]) -> list[tuple[Any, ...]]:
 def test_events_received_late_or_in_a_batch(found: Found, tmp_path: Path) -> None:
     late = raw('09:00 late track A @D {"receivedAt": "2024-07-01T00:00:00Z"}')
     batch = {"batch": [raw("09:01 z track Z"), raw("09:02 inside page A @E")]}
-    warehouses.load(tmp_path, {"a.jsonl": warehouses.lines(raw("08:00 y track Y"), late, batch)})
+    warehouses.run(tmp_path, {"a.jsonl": warehouses.lines(raw("08:00 y track Y"), late, batch)})
     assert places(found(tmp_path, "A")) == [
         ("late", "tracks", "a.jsonl", 2, None),
         ("inside", "pages", "a.jsonl", 3, 1),
