@@ -5,8 +5,9 @@ checked against the tables that its SELECT names, so that a header can be truste
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def declared(path: Path, reads: str, found: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-def tables(path: Path, sql: str) -> set[str]:
+@cache
+def tables(path: Path, sql: str) -> frozenset[str]:
     """The relations that a SELECT reads, `schema.name` where it says the schema. ModelError for anything else."""
     try:
         parsed = sqlglot.parse(sql, read="duckdb")
@@ -101,7 +103,7 @@ def tables(path: Path, sql: str) -> set[str]:
     found = [table for table in query.find_all(exp.Table) if table.db or table.name not in named]
     for scope in scopes:  # a CTE may be called as the table that it reads
         found += [source for source in scope.sources.values() if isinstance(source, exp.Table)]
-    return {f"{table.db}.{table.name}" if table.db else table.name for table in found if table.name}
+    return frozenset(f"{table.db}.{table.name}" if table.db else table.name for table in found if table.name)
 
 
 def load(folder: Path, given: Collection[str]) -> list[Model]:
@@ -140,8 +142,3 @@ def run(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     """Makes the relation of a model in the engine. What it reads must be there."""
     kind = "VIEW" if model.view else "TABLE"
     connection.execute(f"CREATE OR REPLACE TEMP {kind} {quote(model.writes)} AS {model.sql}")
-
-
-def all_of(models: Sequence[Model]) -> Mapping[str, Model]:
-    """The models by what they write."""
-    return {model.writes: model for model in models}

@@ -232,8 +232,8 @@ def run(
             _check(connection, each, done)
             made = _make(connection, warehouse, each, replace(made, load_id=load_id, resolve_id=resolve_id, error=None))
         except ModelError as error:
-            stays = f" Its result of load {made.load_id} stays." if made.version is not None else ""
-            made = replace(made, error=f"{error}{stays}")
+            stays = f"; its result of load {made.load_id} stays." if made.version is not None else "."
+            made = replace(made, error=str(error).rstrip(".") + stays)
         done[each.name] = made
         now = (made.rows, made.seconds) if not made.error else (None, None)
         report.append({"name": made.name, "file": made.file, "rows": now[0], "seconds": now[1], "error": made.error})
