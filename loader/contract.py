@@ -12,8 +12,10 @@ FOLDER = "identity/contract"
 
 
 def components(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `component` (vertex, root) of `vertex` (vertex) and `pair` (a, b): one row a vertex; two have one root if edges
-    lead from one to the other."""
+    """Makes `component` (vertex, root) of `vertex` (vertex) and `pair` (a, b): one row a vertex.
+
+    Two vertices have one root if edges lead from one to the other.
+    """
     steps = {path.stem: models.read(path) for path in (models.folder() / FOLDER).glob("*.sql")}
     connection.execute("CREATE OR REPLACE TEMP TABLE component AS SELECT vertex, vertex AS root FROM vertex")
     connection.execute("CREATE OR REPLACE TEMP TABLE edge AS SELECT a, b FROM pair")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from loader import books, flatten, ledger, split, store
 from loader.calls import OTHER_EVENTS, TRACK

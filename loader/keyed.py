@@ -1,6 +1,6 @@
-"""A table of which a run replaces the rows of some keys: two Delta tables, so that a run writes what changed and no more.
+"""A table of which a run replaces the rows of some keys: two Delta tables, so that a run writes only what changed.
 
-The rows of `<folder>_recent` stand for those of `<folder>` with the same key; a row with `gone` says that the key has none.
+The rows of `<folder>_recent` stand for those of `<folder>` with the same key; with `gone` there are none.
 Once the recent rows are a quarter of the others, all are written anew: on average a row is written a few times, however
 long the history.
 """
@@ -23,7 +23,7 @@ SHARE = 4  # so many times as many old rows as recent ones are left where they a
 
 @dataclass(frozen=True, slots=True)
 class Keyed:
-    """A keyed table. folder: relative to the warehouse. key: the columns whose rows are replaced together, never NULL."""
+    """A keyed table. folder: relative to the warehouse. key: rows alike in these columns are replaced together."""
 
     name: str
     folder: str
@@ -68,7 +68,9 @@ def _rows(root: Path, columns: Sequence[Column]) -> str:
         return view_sql(columns, [], partitioned=False)
     now = delta.snapshot(root)
     there = {column.name for column in now.columns}
-    inner = view_sql([column for column in columns if column.name in there], [f.path for f in now.files], partitioned=False)
+    inner = view_sql(
+        [column for column in columns if column.name in there], [f.path for f in now.files], partitioned=False
+    )
     lacking = [f"NULL::{column.sql_type} AS {quote(column.name)}" for column in columns if column.name not in there]
     if not lacking:
         return inner
@@ -77,7 +79,14 @@ def _rows(root: Path, columns: Sequence[Column]) -> str:
 
 
 def write(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, table: Keyed, rows: str, keys: str, version: int, *, afresh: bool
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    table: Keyed,
+    rows: str,
+    keys: str,
+    version: int,
+    *,
+    afresh: bool,
 ) -> list[Commit]:
     """Writes the files that replace the rows of all `keys` by `rows` (both relations of the engine), for a commit.
 
@@ -105,7 +114,8 @@ def write(
     elif afresh:
         all_rows = f"SELECT {names} FROM {rows}"
     else:
-        all_rows = f"""SELECT {names} FROM ({_current(warehouse, table, table.columns)}) AS old ANTI JOIN {keys} USING ({key})
+        old = _current(warehouse, table, table.columns)
+        all_rows = f"""SELECT {names} FROM ({old}) AS old ANTI JOIN {keys} USING ({key})
             UNION ALL SELECT {names} FROM {rows}"""
     commits = [_replaced(connection, warehouse, table.folder, table.columns, all_rows, version)]
     if recent_files:
@@ -114,7 +124,12 @@ def write(
 
 
 def _replaced(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, folder: str, columns: tuple[Column, ...], sql: str, version: int
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Path,
+    folder: str,
+    columns: tuple[Column, ...],
+    sql: str,
+    version: int,
 ) -> Commit:
     written = store.write(connection, warehouse, folder, sql, version, columns=len(columns))
     exists = delta.exists(warehouse / folder)

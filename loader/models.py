@@ -1,6 +1,6 @@
 """The models of `sql/`: one SELECT a file under a header; decides what a header must say, and the order of a folder.
 
-A header is lines `-- name:`, `-- reads:`, `-- writes:`, `-- grain:`; then come comments that say why. What a model reads is
+A header is lines `-- name:`, `-- reads:`, `-- writes:`, `-- grain:`; then comments that say why. What a model reads is
 checked against the tables that its SELECT names, so that a header can be trusted.
 """
 

@@ -96,7 +96,10 @@ def _load_all(
 
 
 def resolve_only(
-    settings: Settings, *, complete: bool = False, change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None
+    settings: Settings,
+    *,
+    complete: bool = False,
+    change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None,
 ) -> Report:
     """Resolves who is who up to the last load, by the operator's rules as `change` leaves them, and publishes that.
 

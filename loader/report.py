@@ -20,8 +20,8 @@ class Report:
     written_files, dates: Parquet files of events, and most dates that one load's are of.
     rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
-    new_type) and what is in each file (uri, lines, items, rejected, duplicates). resolved: what resolving came to (load,
-    complete, events, persons, changes); None: there was nothing to do, or it was not asked for.
+    new_type) and what is in each file (uri, lines, items, rejected, duplicates).
+    resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
     models: the user's own that were to run: name, file, rows, seconds (both None where it failed), error.
     """
 

@@ -59,14 +59,19 @@ def last(warehouse: Path) -> Last | None:
             f"SELECT resolve_id, load_id, file_id, options FROM ({_table(warehouse, 'resolves', identity.RESOLVES)}) "
             "ORDER BY resolve_id DESC LIMIT 1"
         ).fetchall()
-    return Last(*rows[0][:3], json.loads(rows[0][3])) if rows else None
+    if not rows:
+        return None
+    resolve_id, load_id, file_id, options = rows[0]
+    return Last(resolve_id, load_id, file_id, json.loads(options))
 
 
 def rules(warehouse: Path) -> list[Rule]:
     """The operator's rules in force, oldest first."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.sql(f"FROM ({_table(warehouse, 'rules', identity.RULES)}) ORDER BY added_at, type_a, id_a, type_b, id_b")
+        found = connection.sql(
+            f"FROM ({_table(warehouse, 'rules', identity.RULES)}) ORDER BY added_at, type_a, id_a, type_b, id_b"
+        )
         rows: list[Rule] = found.to_arrow_table().to_pylist()
     return rows
 

@@ -23,7 +23,7 @@ def names(state: ledger.State) -> set[str]:
 
 
 def views(warehouse: Path, state: ledger.State, load_id: int, since: int, users: bool) -> list[View]:
-    """The views of a run up to a load, but for tables of events that are as they were at the load `since` (0: all views).
+    """The views of a run up to a load, but for tables that are as they were at the load `since` (0: all views).
 
     state: the ledger's at that load. users: whether there is to be that table.
     """

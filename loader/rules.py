@@ -1,4 +1,4 @@
-"""The operator's rules on who is who: decides what may be said of which ids, and what takes what back (identity.md, R13)."""
+"""The operator's rules on who is who: decides what may be said of which ids, and how to take it back (R13)."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,7 +29,9 @@ def find(connection: duckdb.DuckDBPyConnection, text: str) -> Id:
         return types[0], text.strip()
     if types:
         raise UsageError(f"{text}: is a user_id and an anonymous_id. Say which: user_id:{text} or anonymous_id:{text}")
-    raise UsageError(f"{text}: no event has this id. To name one all the same, give user_id:{text} or anonymous_id:{text}")
+    raise UsageError(
+        f"{text}: no event has this id. To name one all the same, give user_id:{text} or anonymous_id:{text}"
+    )
 
 
 def made(rules: Sequence[Rule], action: str, ids: Sequence[Id], reason: str | None, *, undo: bool) -> list[Rule]:
@@ -51,7 +53,7 @@ def made(rules: Sequence[Rule], action: str, ids: Sequence[Id], reason: str | No
     if same:
         raise LoaderError(f"{words}: is a rule already, since {same[0]['added_at']:%Y-%m-%d}. Nothing was changed.")
     (type_a, id_a), (type_b, id_b) = (*ids, (None, None))[:2]
-    rule = {"action": action, "type_a": type_a, "id_a": id_a, "type_b": type_b, "id_b": id_b}
+    rule: Rule = {"action": action, "type_a": type_a, "id_a": id_a, "type_b": type_b, "id_b": id_b}
     rule |= {"reason": reason, "added_at": datetime.now(UTC)}
     return [*(other for other in rules if len(ids) == 1 or _ids(other) != ids), rule]
 

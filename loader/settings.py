@@ -291,7 +291,7 @@ OPTIONS = (
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
     Option("devices", devices, "Devices attach to persons, or merge them.", "attach", section="identity"),
-    Option("shared_device", shared_device, "Events without user id there: by_time, none.", "by_time", section="identity"),
+    Option("shared_device", shared_device, "Of several persons: by_time, or none's.", "by_time", section="identity"),
     Option("merge_on", traits, "Traits that make user ids one person, e.g. email.", "none", section="identity"),
     Option("max_alias_partners", whole, "A user id with more aliases is a hub.", "10", section="identity"),
 )
@@ -346,7 +346,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: cannot read this file: {error.strerror}.") from None
     except ValueError as error:  # also of the encoding
         raise UsageError(f"{file}: is not TOML: {error}.") from None
-    values = {}
+    values: dict[str, Any] = {}
     for section in SECTIONS & content.keys():
         if not isinstance(content[section], dict):
             raise UsageError(f"{file}: {section}: is a table of settings. Write [{section}] above them.")

@@ -1,4 +1,4 @@
-"""One run of who-is-who in the engine: what the models of `sql/identity` start from, and what is written of their rows."""
+"""One run of who-is-who in the engine: what the models of `sql/identity` start from, and what of theirs is written."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from loader import contract, delta, events, history, identity, keyed, ledger, models, store
-from loader.calls import CALL_TABLES, OTHER_EVENTS, TRACK
+from loader.calls import CALL_TABLES, TRACK
 from loader.db import literal, quote
 from loader.delta import Commit
 from loader.keyed import Keyed
@@ -19,8 +19,11 @@ from loader.schema import Column
 from loader.settings import Settings
 
 # What is there before the first model runs.
-GIVEN = ("event", "history", "trait_said", "former", "old_map", "old_edge", "old_interval", "old_person", "rule")
-GIVEN += ("rule_changed", "options", "identifies")
+GIVEN = (
+    *("event", "history", "identifies", "trait_said"),
+    *("former", "old_map", "old_edge", "old_interval", "old_person"),
+    *("rule", "rule_changed", "options"),
+)
 
 _HERE = Path(__file__)
 # Made here, between the models: by a loop, or of columns that differ from warehouse to warehouse.
@@ -61,7 +64,8 @@ class Work:
         settings = self.settings
         self._table(
             "options",
-            f"""SELECT {settings.devices == "merge"} AS merge_devices, {settings.shared_device == "by_time"} AS shared_by_time,
+            f"""SELECT {settings.devices == "merge"} AS merge_devices,
+            {settings.shared_device == "by_time"} AS shared_by_time,
             {settings.max_alias_partners} AS max_alias_partners, {self.before is None} AS everything,
             TIMESTAMPTZ {literal(at.isoformat())} AS run_at, {self.state.last_load}::BIGINT AS load_id""",
         )
@@ -113,16 +117,18 @@ class Work:
         there = {column.name: column for column in self.identifies}
         selects = [
             f"""SELECT {literal(name)} AS trait, {events.trimmed("user_id")} AS user_id,
-                lower({events.trimmed(text_of(there[name]))}) AS value, "timestamp", received_at, id FROM identifies_new"""
+                lower({events.trimmed(text_of(there[name]))}) AS value, "timestamp", received_at, id
+                FROM identifies_new"""
             for name in self.settings.merge_on
             if name in there
         ]
-        none = "SELECT '' AS trait, '' AS user_id, '' AS value, now() AS \"timestamp\", now() AS received_at, '' AS id LIMIT 0"
+        times = 'now() AS "timestamp", now() AS received_at'
+        none = f"SELECT '' AS trait, '' AS user_id, '' AS value, {times}, '' AS id LIMIT 0"
         found = " UNION ALL ".join(selects) or none
         return f"SELECT * FROM ({found}) WHERE user_id IS NOT NULL AND value IS NOT NULL"
 
     def _former(self) -> None:
-        """The results of before: `former` and `old_person` as they are, the others empty where nothing of them holds."""
+        """The results of before: `former` and `old_person` as they are, the others empty where they don't hold."""
         self._view("former", keyed.select(self.warehouse, identity.MAP))
         self._view("old_person", keyed.select(self.warehouse, identity.PERSONS))
         holds = f"WHERE {self.before is not None}"
@@ -149,13 +155,14 @@ class Work:
             ON a.call = 'identify' AND a.id = i.id AND a.timestamp = i."timestamp" AND a.received_at = i.received_at"""
 
     def _trait_row(self) -> None:
-        pairs = ", ".join(
-            f"{{'trait': {literal(name)}, 'value': {text_of(column, 'i.')}}}"
-            for column, name in self._traits()
-        ) or "{'trait': '', 'value': NULL::VARCHAR}"
+        pairs = (
+            ", ".join(
+                f"{{'trait': {literal(name)}, 'value': {text_of(column, 'i.')}}}" for column, name in self._traits()
+            )
+            or "{'trait': '', 'value': NULL::VARCHAR}"
+        )
         rows = self._identified(
-            'a.person_id, i."timestamp", i.received_at, i.id AS event_id, '
-            f"unnest([{pairs}]) AS said"
+            f'a.person_id, i."timestamp", i.received_at, i.id AS event_id, unnest([{pairs}]) AS said'
         )
         self._table(
             "trait_row",
@@ -181,7 +188,8 @@ class Work:
     def tables(self) -> list[tuple[Keyed, str, str]]:
         """The tables that a run writes: each with SELECTs of its rows and of the keys whose rows these replace."""
         edge = ", ".join(identity.EDGES.key)
-        traits = ", ".join(f"t.{quote(column.name)}" for column in self.persons.columns[len(identity.PERSON) :])
+        traits = [f"t.{quote(column.name)}" for column in self.persons.columns[len(identity.PERSON) :]]
+        people = f"SELECT {', '.join(['u.*', *traits])} FROM user_now AS u LEFT JOIN trait_last AS t USING (person_id)"
         touched = "FROM person_touched"
         found = [
             (
@@ -198,11 +206,7 @@ class Work:
             (identity.INTERVALS, "FROM interval_now", "SELECT anonymous_id FROM sliced"),
             (identity.SESSIONS, "FROM session_now", touched),
             (identity.USER_TRAITS, "FROM user_trait_now", touched),
-            (
-                self.persons,
-                f"SELECT u.*{', ' + traits if traits else ''} FROM user_now AS u LEFT JOIN trait_last AS t USING (person_id)",
-                touched,
-            ),
+            (self.persons, people, touched),
         ]
         if not self.settings.skip_users_table:
             found.append((self.users, "FROM users", "SELECT id FROM users"))
@@ -222,9 +226,7 @@ class Work:
         commits.append(self.rows("person_changes", identity.CHANGES, "FROM change_now", version))
         return commits
 
-    def rows(
-        self, name: str, columns: tuple[Column, ...], sql: str, version: int, *, replace: bool = False
-    ) -> Commit:
+    def rows(self, name: str, columns: tuple[Column, ...], sql: str, version: int, *, replace: bool = False) -> Commit:
         """Writes rows to add to a table of identity, or to replace all of it."""
         folder = identity.folder(name)
         written = store.write(
@@ -243,13 +245,15 @@ class Work:
             columns = ", ".join(quote(column.name) for column in table.columns)
             self._table("keyed_rows", f"SELECT {columns} FROM ({rows})")
             there = f"SELECT {columns} FROM ({keyed.select(self.warehouse, table)})"
-            found[table.name] = self._count(f"((FROM keyed_rows EXCEPT {there}) UNION ALL ({there} EXCEPT FROM keyed_rows))")
+            found[table.name] = self._count(
+                f"((FROM keyed_rows EXCEPT {there}) UNION ALL ({there} EXCEPT FROM keyed_rows))"
+            )
         return found
 
     def counts(self) -> tuple[int, int, dict[str, int]]:
         """The events looked at, the persons that live, and what happened to persons, by kind."""
         events = self._count("event")
-        living = f"""((SELECT person_id FROM old_person WHERE retired_at IS NULL)
+        living = """((SELECT person_id FROM old_person WHERE retired_at IS NULL)
             EXCEPT (SELECT person_id FROM person_now WHERE retired_at IS NOT NULL)
             UNION (SELECT person_id FROM person_now WHERE retired_at IS NULL))"""
         changes = self.sql.execute("SELECT kind, count(*) FROM change_now GROUP BY kind ORDER BY kind").fetchall()

@@ -26,7 +26,6 @@ from typing import Any
 
 import pytest
 
-import loader
 from tests import identity_views, warehouses
 from tests.conftest import Run
 from tests.identity_reference import Event, Node, Options, text_of

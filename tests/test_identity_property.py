@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-import loader
 from loader.cli import main
 from tests import identity_views, warehouses
 from tests.identity_reference import DEVICE, USER, Node, Options
@@ -88,7 +87,7 @@ class Both:
         (folder / "loader.toml").write_text(toml(options))
 
     def load(self, name: str, events: list[dict[str, Any]]) -> None:
-        warehouses.load(self.folder, {f"{name}.jsonl": warehouses.lines(*events)}, **self.options)
+        warehouses.run(self.folder, {f"{name}.jsonl": warehouses.lines(*events)}, **self.options)
         self.same(self.oracle.load(map(event_of, events)))
 
     def say(self, action: str, *ids: Node, undo: bool = False) -> None:

@@ -306,7 +306,7 @@ def test_a_folder_that_is_not_there(here: Folder) -> None:
 
 ERRORS: dict[str, tuple[str | bytes, str]] = {
     "syntax": ("SELECT *\nFORM tracks", ':2: Parser Error: syntax error at or near "tracks"'),
-    "quote": ("SELECT 'a", ':1: Parser Error: unterminated string literal.'),
+    "quote": ("SELECT 'a", ":1: Parser Error: unterminated string literal."),
     "unknown": ("-- why\nSELECT id,\n  nope\nFROM tracks", ':3: Binder Error: Referenced column "nope" not found'),
     "missing": ("SELECT 1\nFROM nowhere", ":2: Catalog Error: Table with name nowhere does not exist!"),
     "casting": ("SELECT\n  note::INTEGER\nFROM _order", ":2: Conversion Error: Could not convert string 'x' to INT32"),

@@ -84,20 +84,28 @@ def _ruling(action: str, ids: int, help_: str) -> click.Command:
         section_options("identity"),
         click.option("--undo", is_flag=True, envvar="LOADER_UNDO", help="Take the rule back. [LOADER_UNDO]"),
         click.option("--reason", metavar="TEXT", envvar="LOADER_REASON", help="Kept with the rule. [LOADER_REASON]"),
-        click.argument("names", metavar=" ".join(["ID"] * ids), nargs=ids, callback=lambda _, __, v: v if ids > 1 else (v,)),
+        click.argument(
+            "names", metavar=" ".join(["ID"] * ids), nargs=ids, callback=lambda _, __, v: (v,) if ids == 1 else v
+        ),
     ):
         decorated = wrap(decorated)
     return click.command(action)(decorated)
 
 
 identity.add_command(
-    _ruling("block", 1, "Let an id be nobody's.\n\nIts events stay, and their other ids count. Applies to the past, too.")
+    _ruling(
+        "block", 1, "Let an id be nobody's.\n\nIts events stay, and their other ids count. Applies to the past, too."
+    )
 )
 identity.add_command(
     _ruling("link", 2, "Two ids are one person.\n\nTwo user ids, or a user id and a device. Applies to the past, too.")
 )
 identity.add_command(
-    _ruling("unlink", 2, "What ties two ids does not count.\n\nNo event or alias between them does. Applies to the past, too.")
+    _ruling(
+        "unlink",
+        2,
+        "What ties two ids does not count.\n\nNo event or alias between them does. Applies to the past, too.",
+    )
 )
 
 
