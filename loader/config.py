@@ -25,6 +25,7 @@ _EXAMPLES = {
     "max_event_tables": "1000",
     "threads": "4",
     "max_reject_share": "0.05",
+    "models": '"models"',
     "devices": '"attach"',
     "shared_device": '"by_time"',
     "merge_on": '["email"]',

@@ -1,6 +1,6 @@
 """Everything counted, for a person and for a machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ class Report:
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
     resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
+    models: the user's own that were to run: name, file, rows, seconds (both None where it failed), error.
     """
 
     files: int = 0
@@ -47,6 +48,7 @@ class Report:
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
     resolved: dict[str, Any] | None = None
+    models: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rejected(self) -> int:
@@ -69,6 +71,7 @@ def summary(report: Report, warehouse: str) -> str:
     lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
     persons = f"resolved {resolution(report.resolved)}\n" if report.resolved else ""
+    persons += modelling(report.models)
     if not report.files:
         return "".join(lines) + (f"nothing new: {known}\n" if report.known_files else "") + persons
     lines.append(
@@ -122,6 +125,12 @@ def oversize(done: Mapping[str, Any], warehouse: str) -> list[str]:
         f"{many(len(done['oversize']), 'person')} of more than 50 user ids ({', '.join(done['oversize'][:_NAMES])})"
     )
     return [f"{persons}: were different people taken for one? See: loader identity conflicts{warehouse}"]
+
+
+def modelling(models: Sequence[Mapping[str, Any]]) -> str:
+    """What the user's models made, in a line; "" for nothing."""
+    made = [f"{each['name']} {many(each['rows'], 'row')}" for each in models if not each["error"]]
+    return f"made {many(len(made), 'model')}: {', '.join(made)}\n" if made else ""
 
 
 def speed(report: Report) -> str:

@@ -22,7 +22,9 @@ from loader.cli.frame import (
     connect,
     gather,
     inform,
+    models_option,
     say,
+    say_failed,
     section_options,
     setting_options,
     show_progress,
@@ -60,6 +62,7 @@ main.add_command(explain)
 @main.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context
@@ -113,7 +116,8 @@ def _load(
         say(ctx, "warning", warning)
     for uri, why in found.unread.items():
         say(ctx, "error", f"{uri}: {why}")
-    ctx.exit(_exit_code(found, wanted.max_reject_share))
+    failed = say_failed(ctx, found.models)
+    ctx.exit(Exit.LOOK if failed else _exit_code(found, wanted.max_reject_share))
 
 
 def _exit_code(found: "Report", max_reject_share: float) -> Exit:
@@ -230,6 +234,7 @@ def publish(ctx: click.Context) -> None:
 
 @main.command()
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context
