@@ -3,20 +3,24 @@
 import difflib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from loader import calls
+from loader import calls, storage
 from loader.errors import UsageError
+from loader.times import duration, seconds, since
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 FILE = "loader.toml"
-LATER = ("identity", "storage", "notify")  # tables of loader.toml that this version does not know yet
+WEBHOOK = "LOADER_NOTIFY_WEBHOOK"  # no flag: other users see those
+LATER = ("identity",)  # tables of loader.toml that this version does not know yet
 
 
 def machine_memory() -> int:
@@ -36,17 +40,22 @@ def machine_memory() -> int:
 class Settings:
     """The settings of one command. Sizes are bytes, windows days; None means: no limit, or worked out when needed.
 
-    warehouse: the folder that holds the warehouse. sources: files, folders, globs, `-`, in the order given.
-    source: the name that `loader.files.source` gets; None takes it from the path.
+    warehouse: the folder that holds the warehouse. sources: files, folders, globs, `-`, places in buckets.
+    source: the name that `loader.files.source` gets; None takes it from the path. since: files of days before are left
+    out, where their path tells the day. settle_seconds: a file on disk that is younger, and growing, is left out.
+    storage: `[storage]`, by name. webhook: gets a summary when something needs a look.
     memory_limit: what the engine may use; None is 60 % of the machine's. max_load_bytes: input of one load;
     None is a third of the memory limit. dedup_window_days: None compares with all that was ever loaded.
     max_reject_share: rejects of a command by its items, 0 to 1; more needs a look. strict: a load with a reject or
-    discard is none.
+    discard is none. max_runtime: seconds after which a command begins no file.
     """
 
     warehouse: Path = Path("warehouse")
     sources: tuple[str, ...] = ()
     source: str | None = None
+    since: date | None = None
+    settle_seconds: float = 5
+    storage: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds keys
     # what becomes of an event (stored at the first load where they change names or types)
     skip_tracks_table: bool = False
     skip_users_table: bool = False
@@ -66,6 +75,8 @@ class Settings:
     # what a run may do
     max_reject_share: float = 0.05
     strict: bool = False
+    max_runtime: float | None = None
+    webhook: str | None = field(default=None, repr=False)  # who knows it may post there
     accept_new_rules: bool = False
     reload: bool = False
     dry_run: bool = False
@@ -165,6 +176,14 @@ def days(value: Any) -> int | None:
         raise ValueError("days, such as 30 or 30d, or all") from None
 
 
+def sources(value: Any) -> tuple[str, ...]:
+    """Files, folders, globs, `-` and places in buckets: a list, or text as on a command line."""
+    found = shlex.split(value) if isinstance(value, str) else value
+    if isinstance(found, list | tuple) and found and all(isinstance(each, str) and each for each in found):
+        return tuple(found)
+    raise ValueError("a list of files, folders, globs and places in buckets")
+
+
 def conflict(value: Any) -> str:
     """What to do with a value that does not fit its column."""
     if isinstance(value, str) and value.strip().lower() in CONFLICTS:
@@ -223,7 +242,8 @@ class Option:
     @property
     def flag(self) -> str:
         """On the command line."""
-        return "--json-path" if self.name == "json_paths" else "--" + self.name.replace("_", "-")
+        special = {"json_paths": "--json-path", "sources": "SOURCE"}
+        return special.get(self.name, "--" + self.name.replace("_", "-"))
 
     @property
     def variable(self) -> str:
@@ -233,6 +253,9 @@ class Option:
 
 OPTIONS = (
     Option("warehouse", folder, "The folder that holds the warehouse.", "warehouse"),
+    Option("sources", sources, "What a command without SOURCE reads.", "none"),
+    Option("since", since, "Leave out folders of days before: a date, or days such as 7d.", "all days"),
+    Option("settle_seconds", seconds, "A file that is younger, and growing, is left for later.", "5"),
     Option("source", text, "Name for where the files come from, kept in loader.files.", "from the path"),
     Option("skip_tracks_table", switch, "Tracks have rows in their event's table only.", "off"),
     Option("skip_users_table", switch, "Do not build the table users.", "off"),
@@ -250,6 +273,7 @@ OPTIONS = (
     Option("threads", whole, "Threads of the engine.", "one a core"),
     Option("max_reject_share", share, "Rejects by items; a command with more ends with exit code 3.", "0.05"),
     Option("strict", switch, "A load with any reject or discard loads nothing; exit code 1.", "off"),
+    Option("max_runtime", duration, "Begin no more files after that time, such as 45s, 30m, 2h.", "no limit"),
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
@@ -285,6 +309,8 @@ def gather(
             origins[option.name] = str(file)
         else:
             origins[option.name] = "default"
+    values["storage"] = in_file.get("storage", {})
+    values["webhook"] = environment.get(WEBHOOK) or in_file.get("webhook")
     return Settings(**values), origins
 
 
@@ -305,9 +331,12 @@ def _read_file(file: Path) -> dict[str, Any]:
     except ValueError as error:  # also of the encoding
         raise UsageError(f"{file}: is not TOML: {error}.") from None
     known = {option.name: option for option in OPTIONS}
-    values = {}
+    values: dict[str, Any] = {}
     for name, raw in content.items():
         option = known.get(name)
+        if name in ("storage", "notify"):
+            values |= _read_table(f"{file}: [{name}]", name, raw)
+            continue
         if name in LATER:
             raise UsageError(f"{file}: [{name}]: this version of loader has no such settings yet. Remove them.")
         if option is None:
@@ -318,4 +347,22 @@ def _read_file(file: Path) -> dict[str, Any]:
         values[name] = _value(option, f"{file}: {name}", raw)
         if name == "warehouse":
             values[name] = file.parent / values[name]
+        if name == "sources":
+            kept = (each == "-" or storage.is_bucket(each) for each in values[name])
+            pairs = zip(values[name], kept, strict=True)
+            values[name] = tuple(each if as_is else str(file.parent / each) for each, as_is in pairs)
     return values
+
+
+def _read_table(place: str, name: str, raw: Any) -> dict[str, Any]:
+    """The setting of `[storage]` or `[notify]`. What is wrong is told without its value."""
+    try:
+        if not isinstance(raw, dict):
+            raise ValueError("a table")
+        if name == "storage":
+            return {"storage": storage.check(raw)}
+        if set(raw) - {"webhook"} or not str(raw.get("webhook")).startswith(("https://", "http://")):
+            raise ValueError("webhook, an address that begins with https://")
+        return {"webhook": raw["webhook"]}
+    except ValueError as error:
+        raise UsageError(f"{place}: is not usable. It takes {error}.") from None

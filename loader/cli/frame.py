@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from loader import failure, progress, settings
+from loader import failure, progress, settings, times
 from loader.errors import Exit
 from loader.settings import OPTIONS, Settings
 
@@ -37,6 +37,8 @@ EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ a
 loader.toml, else they have their default.\n\n\b\nExit codes:\n""" + "\n".join(
     f"  {code.value}  {text}" for code, text in CODES.items()
 )
+GRACE = 8  # seconds that a command has after SIGTERM
+_STOPPED = "stopped by SIGTERM; what was committed stays, and the next run goes on from there"
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
 
@@ -54,28 +56,43 @@ class Commands(click.Group):
                     raise  # `| head` has what it wanted: Click ends quietly
                 cause = KeyboardInterrupt() if interruptions else error
                 message, code = failure.explain(cause, ctx.obj.get("folder", Path()))
+                if signal.SIGTERM in interruptions:
+                    message, code = _STOPPED, failure.STOPPED
                 say(ctx, "error", message)
                 ctx.exit(code)
 
 
 @contextmanager
 def _interruptions() -> Iterator[list[int]]:
-    """Notes each Ctrl-C: what comes of it is not a KeyboardInterrupt where the engine was at work or being imported."""
+    """Notes each Ctrl-C and SIGTERM: what comes of them is not a KeyboardInterrupt where the engine was at work or
+    being imported. After a SIGTERM the process ends in time, whatever it was doing: a load survives that."""
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGTERM and number not in seen:
+            end = threading.Timer(GRACE, _end)
+            end.daemon = True
+            end.start()
         seen.append(number)
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
-        yield seen  # nohup, or called by another program
+    if threading.current_thread() is not threading.main_thread():
+        yield seen  # called by another program
         return
-    signal.signal(signal.SIGINT, note)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup, or in the background
+            signal.signal(number, note)
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end() -> None:
+    os.write(2, f"error: {_STOPPED}\n".encode())
+    os._exit(failure.STOPPED)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -135,7 +152,9 @@ def setting_options(command: Command, without: Collection[str] = ()) -> Command:
             more["metavar"] = "|".join(settings.CONFLICTS)
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
-        if option.name != "warehouse" and option.name not in without:
+        elif option.read in (times.since, times.duration, times.seconds):
+            more["metavar"] = {"since": "DATE", "duration": "TIME", "seconds": "SECONDS"}[option.read.__name__]
+        if option.name not in ("warehouse", "sources", *without):
             text = f"{option.help} [{option.variable}; default: {option.default}]"
             command = click.option(flag, option.name, help=text, **more)(command)
     return command
@@ -160,6 +179,7 @@ def say(ctx: click.Context, level: str, message: str, **fields: Any) -> None:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "event": message,
+            **ctx.obj.get("at", {}),
             **fields,
         }
         click.echo(json.dumps(line, ensure_ascii=False, default=str), err=True)
@@ -180,11 +200,16 @@ def write_json(value: Any) -> None:
 
 
 def show_progress(ctx: click.Context) -> AbstractContextManager[progress.Progress]:
-    if ctx.obj["quiet"]:
-        return nullcontext(progress.nothing)
+    """What shows how far a command is. Lines of a JSON log have the load and the stage from then on."""
     if ctx.obj["log_format"] == "json":
-        return nullcontext(progress.stages(lambda *at: say(ctx, "info", "stage", **progress.fields(*at))))
-    return progress.bar() if sys.stderr.isatty() else nullcontext(progress.nothing)
+
+        def begin(stage: str, done: int, total: int, load: int) -> None:
+            ctx.obj["at"] = {"load": load or None, "stage": stage}
+            if not ctx.obj["quiet"]:
+                say(ctx, "info", "stage", bytes=done, of=total)
+
+        return nullcontext(progress.stages(begin))
+    return progress.bar() if sys.stderr.isatty() and not ctx.obj["quiet"] else nullcontext(progress.nothing)
 
 
 def connect(ctx: click.Context) -> "duckdb.DuckDBPyConnection":
