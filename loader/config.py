@@ -107,7 +107,7 @@ def _toml(option: Option, value: Any) -> str | None:
     """A value as TOML; None where there is none to write."""
     if option.name == "dedup_window":
         return '"all"' if value is None else f'"{value}d"'
-    if value is None:
+    if value is None or (option.name == "sources" and not value):
         return None
     if option.read is size:
         unit = next(((unit, name) for unit, name in ((GIB, "GiB"), (MIB, "MiB")) if value % unit == 0), None)

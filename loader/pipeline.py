@@ -47,15 +47,16 @@ def _writing(settings: Settings, report: Report, progress: Progress) -> Iterator
         report.recovered = store.recover(warehouse)
         try:
             yield
+            if not settings.dry_run:
+                progress("publish", 0, 0, 0)  # not after a failure: that is told with the stage it happened in
         finally:
             shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
             if not settings.dry_run:
-                progress("publish", 0, 0, 0)
                 _publish(settings)
 
 
 def _load_all(settings: Settings, began: float, started: datetime, report: Report, progress: Progress) -> None:
-    progress("list", 0, 0, 0)
+    progress("sources", 0, 0, 0)
     empty: dict[str, str] = {}
     with db.connect() as connection:
         ledger.rules(settings, ledger.read(connection, settings.warehouse).settings)

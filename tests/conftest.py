@@ -12,6 +12,8 @@ from loader.cli import main
 
 Run = Callable[..., Result]
 
+os.environ["LOADER_SETTLE_SECONDS"] = "0"  # nobody else writes the files of a test
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _interruptions_are_heard() -> None:
@@ -24,7 +26,7 @@ def _interruptions_are_heard() -> None:
 def nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, and no LOADER_ variables."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
+    for name in [name for name in os.environ if name.startswith("LOADER_") and name != "LOADER_SETTLE_SECONDS"]:
         monkeypatch.delenv(name)
 
 

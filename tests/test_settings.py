@@ -26,7 +26,7 @@ def test_defaults_are_those_of_settings() -> None:
 
 
 def test_every_setting_has_an_option() -> None:
-    assert {option.field for option in OPTIONS} | {"sources"} == {field.name for field in fields(Settings)}
+    assert {option.field for option in OPTIONS} | {"storage", "webhook"} == {field.name for field in fields(Settings)}
 
 
 def test_flag_before_environment_before_file_before_default(file: Path) -> None:
@@ -177,11 +177,26 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("max_colums = 3", "max_colums: there is no such setting. Is it max_columns?"),
         ("dedup_window_days = 3", "dedup_window_days: there is no such setting. Is it dedup_window?"),
         ("xyz = 3", "xyz: there is no such setting."),
-        ("sources = ['a']", "sources: there is no such setting. Is it source?"),
+        ("sources = []", "sources: [] is not usable. It takes a list of files, folders, globs and places in buckets."),
+        (
+            'since = "May"',
+            "since: 'May' is not usable. It takes a day, such as 2026-03-01, or days before today, such as 7d.",
+        ),
+        ("settle_seconds = -1", "settle_seconds: -1 is not usable. It takes seconds, such as 5 or 0.5, or 0."),
+        (
+            "max_runtime = 5",
+            "max_runtime: 5 is not usable. It takes a time with its unit, such as 45s, 30m, 26h or 2d.",
+        ),
         ("reload = true", "reload: belongs to one command, not into a file. Give --reload there."),
         ("[identity]", "[identity]: this version of loader has no such settings yet. Remove them."),
-        ("[storage]\nx = 1", "[storage]: this version of loader has no such settings yet. Remove them."),
-        ("[notify]", "[notify]: this version of loader has no such settings yet. Remove them."),
+        ("storage = 1", "[storage]: is not usable. It takes a table."),
+        (
+            "[storage]\nsecret = 'x'",
+            "[storage]: is not usable. It takes texts under the names that the environment has, in lower case, such as "
+            "aws_endpoint_url, google_application_credentials or azure_storage_account_name; secret is none.",
+        ),
+        ("[notify]", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
+        ("[notify]\nwebhook = 'x'", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
     ],
 )
 def test_a_wrong_file_is_told_with_its_name_and_the_key(file: Path, line: str, message: str) -> None:
@@ -246,12 +261,14 @@ def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monke
 def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
     config.write_template(file)
     assert gather({}, {}, file)[0] == Settings()
-    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = ", line)]
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# (\w+ = |\[\w+]$)", line)]
     named = tomllib.loads("\n".join(lines))
-    assert list(named) == [option.name for option in OPTIONS if option.lasting]
+    assert list(named) == [*[option.name for option in OPTIONS if option.lasting], "storage", "notify"]
     file.write_text("\n".join(lines))
     found, _ = gather({}, {}, file)
     assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
+    assert found.storage == {"aws_endpoint_url": "https://s3.example.com"}
+    assert found.webhook == "https://example.com/hook"
 
 
 def test_a_template_is_not_written_over_a_file(file: Path) -> None:

@@ -39,6 +39,7 @@ loader.toml, else they have their default.\n\n\b\nExit codes:\n""" + "\n".join(
 )
 GRACE = 8  # seconds that a command has after SIGTERM
 _STOPPED = "stopped by SIGTERM; what was committed stays, and the next run goes on from there"
+_AT = {"load": None, "stage": None}  # in a JSON log, of what belongs to no load
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
 
@@ -179,7 +180,8 @@ def say(ctx: click.Context, level: str, message: str, **fields: Any) -> None:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "event": message,
-            **ctx.obj.get("at", {}),
+            **_AT,
+            **(ctx.obj or {}).get("at", {}),
             **fields,
         }
         click.echo(json.dumps(line, ensure_ascii=False, default=str), err=True)
