@@ -99,7 +99,8 @@ class Bucket:
 
         def get() -> memoryview:
             result = obstore.get(self._store, wanted.key, options=options)
-            if (result.meta["e_tag"], result.meta["size"]) != (wanted.etag, wanted.size):
+            now = _object(result.meta)
+            if now.etag != wanted.etag if wanted.etag else (now.size, now.modified) != (wanted.size, wanted.modified):
                 raise _replaced(uri)  # a store that does not know If-Match
             return memoryview(result.bytes())
 
@@ -169,8 +170,8 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
         return BucketError(uri, f"{why} Run the same command again later.", down=True), True
     if "builder error" in text or "Could not parse" in text:
         return BucketError(uri, f"the address of the server is not usable. Check the endpoint in {where}."), False
-    host = match.group(1).rpartition("@")[2] if (match := _HOST.search(text)) else address.bucket
     kind = match.group(1) if (match := _KIND.search(text)) else ""
     what = {"Connect": "no connection to", "Timeout": "no answer in time from"}.get(kind, "the connection was cut by")
+    host = match.group(1).rpartition("@")[2] if (match := _HOST.search(text)) else "the server"
     why = f"{what} {host}, also after {len(PAUSES)} more tries. Check the network, and the endpoint in {where}."
     return BucketError(uri, why, down=True), True

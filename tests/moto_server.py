@@ -4,14 +4,15 @@ import json
 import sys
 from datetime import UTC, datetime, timedelta
 
-from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
+
+ACCOUNT = "123456789012"  # moto's own, of all keys
 
 
 def fill(bucket: str, folder: str, first: str, days: int, each: int) -> None:
     """Puts objects of the layout of RudderStack, without asking one by one: so many days, so many objects a day."""
-    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    backend = s3_backends[ACCOUNT]["aws"]
     for day in range(days):
         date = (datetime.fromisoformat(first).replace(tzinfo=UTC) + timedelta(days=day)).date()
         for number in range(each):

@@ -154,7 +154,8 @@ def test_sources_of_loader_toml(moto: s3.Server, moto_bucket: s3.Bucket, run: Ru
         text + "".join(f'aws_{name} = "{value}"\n' for name, value in {**keys, "endpoint_url": moto.endpoint}.items())
     )
     names = tuple(moto.environment())
-    done = run("load", **dict.fromkeys(names))  # type: ignore[arg-type] # None: taken out of the environment
+    nothing: dict[str, Any] = dict.fromkeys(names)  # None: taken out of the environment
+    done = run("load", **nothing)
     assert (done.exit_code, done.stderr.splitlines()[0][:26]) == (0, "loaded 2 events from 2 fil")
     rows = warehouses.query(tmp_path, "SELECT uri, source FROM loader.files ORDER BY uri")
     assert rows == [
@@ -163,7 +164,7 @@ def test_sources_of_loader_toml(moto: s3.Server, moto_bucket: s3.Bucket, run: Ru
     ]
     profiles = tmp_path / "profiles"
     profiles.write_text(f"[mine]\naws_access_key_id = k\naws_secret_access_key = s\nendpoint_url = {moto.endpoint}\n")
-    environment: dict[str, Any] = dict.fromkeys(names) | {
+    environment = nothing | {
         "AWS_PROFILE": "mine",
         "AWS_SHARED_CREDENTIALS_FILE": str(profiles),
     }

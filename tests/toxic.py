@@ -14,13 +14,14 @@ _ANSWER = "<Error><Code>{code}</Code><Message>AKIA-IN-A-MESSAGE</Message></Error
 @dataclass(frozen=True)
 class Fault:
     """What becomes of a request. status, code: it gets this answer. cut: after so many bytes of the body the connection
-    ends. wait: seconds before the answer. before: is called first."""
+    ends. wait: seconds before the answer. before: is called first. without: a header that is not passed on."""
 
     status: int | None = None
     code: str = ""
     cut: int | None = None
     wait: float = 0.0
     before: Callable[[], object] | None = None
+    without: str = ""
 
 
 class Proxy(ThreadingHTTPServer):
@@ -65,7 +66,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.to)
         try:
-            upstream.request(self.command, self.path, headers=dict(self.headers.items()))
+            passed = {name: value for name, value in self.headers.items() if name.lower() != fault.without}
+            upstream.request(self.command, self.path, headers=passed)
             answer = upstream.getresponse()
             body = answer.read()
             headers = [(n, v) for n, v in answer.getheaders() if n.lower() not in ("transfer-encoding", "connection")]

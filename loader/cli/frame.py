@@ -47,7 +47,7 @@ class Commands(click.Group):
     """The commands. Whatever one of them raises ends as a message on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _interruptions() as interruptions:
+        with _interruptions(ctx) as interruptions:
             try:
                 return super().invoke(ctx)
             except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
@@ -64,14 +64,14 @@ class Commands(click.Group):
 
 
 @contextmanager
-def _interruptions() -> Iterator[list[int]]:
+def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
     """Notes each Ctrl-C and SIGTERM: what comes of them is not a KeyboardInterrupt where the engine was at work or
     being imported. After a SIGTERM the process ends in time, whatever it was doing: a load survives that."""
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         if number == signal.SIGTERM and number not in seen:
-            end = threading.Timer(GRACE, _end)
+            end = threading.Timer(GRACE, _end, [ctx])
             end.daemon = True
             end.start()
         seen.append(number)
@@ -91,8 +91,8 @@ def _interruptions() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _end() -> None:
-    os.write(2, f"error: {_STOPPED}\n".encode())
+def _end(ctx: click.Context) -> None:
+    say(ctx, "error", _STOPPED)
     os._exit(failure.STOPPED)
 
 
