@@ -1,12 +1,17 @@
 """Sources in buckets: what is found and read there is what would be on disk, and new means new."""
 
 import gzip
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import deltalake
+import polars as pl
 import pytest
 
 import loader
@@ -240,3 +245,48 @@ def test_addresses_that_are_none(given: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         found(given)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("old", [5_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_memory_does_not_grow_with_what_is_known(
+    old: int, moto: s3.Server, moto_bucket: s3.Bucket, tmp_path: Path
+) -> None:
+    """So many objects of before, and fifty new ones."""
+    moto.fill(moto_bucket.name, "in/rudder-logs/s", "2026-01-01", 1, 1)
+    assert load(tmp_path, moto_bucket.uri).loaded == 1
+    peaks = []
+    for day, known in (("2026-01-02", 10), ("2026-01-03", old - 10)):
+        moto.fill(moto_bucket.name, "in/rudder-logs/s", day, 1, known)
+        know(tmp_path / "warehouse", moto_bucket.uri)
+        moto.fill(moto_bucket.name, "in/rudder-logs/s", f"2026-02-{day[-2:]}", 1, 50)
+        told, peak = apart(tmp_path, moto_bucket.uri)
+        peaks.append(peak)
+        assert (told["files"], told["loaded"]) == (50, 50)
+    assert told["known_files"] == old + 51
+    assert peaks[1] < peaks[0] + 60e6
+
+
+def know(warehouse: Path, uri: str) -> None:
+    """Writes what is in the bucket by now into the ledger, as if it had been loaded."""
+    folder = warehouse / "loader/files"
+    known = pl.read_delta(str(folder))
+    listed = [file for file in found(uri) if file.uri not in set(known["uri"])]
+    facts = {"uri": "uri", "size": "size", "version": "version", "modified": "modified"}
+    rows = pl.DataFrame({name: [getattr(file, field) for file in listed] for name, field in facts.items()})
+    rows = rows.with_columns(load_id=pl.lit(1, pl.Int64), file_id=pl.lit(1, pl.Int64))
+    deltalake.write_deltalake(str(folder), pl.concat([known.head(0), rows], how="diagonal_relaxed"), mode="append")
+
+
+def apart(folder: Path, uri: str) -> tuple[dict[str, Any], int]:
+    """The report of a load in a process of its own, and its peak of resident memory in bytes."""
+    code = """if True:
+        import json, pathlib, sys
+        import loader
+        settings = loader.Settings(warehouse=pathlib.Path(sys.argv[1]), sources=(sys.argv[2],), threads=2)
+        told = loader.run(settings).to_dict()
+        status = pathlib.Path("/proc/self/status").read_text()
+        print(json.dumps([told, int(status.partition("VmHWM:")[2].split()[0]) << 10]))
+    """
+    command = [sys.executable, "-c", code, str(folder / "warehouse"), uri]
+    told, peak = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return told, peak
