@@ -227,6 +227,17 @@ def test_a_long_summary_is_cut() -> None:
     ]
 
 
+def test_of_many_files_that_could_not_be_read_the_first_are_named() -> None:
+    found = Report(unread={f"{at:02}": "why." for at in range(23)})
+    told = report.unread(found, 20)
+    assert (told[0], told[19], told[20:]) == (
+        "00: why.",
+        "19: why.",
+        ["and 3 more files could not be read; --json names all."],
+    )
+    assert report.unread(found, 23)[22:] == ["22: why."]
+
+
 # --- streams, options -------------------------------------------------------------------------------------------------
 
 

@@ -58,7 +58,7 @@ def finish(ctx: click.Context, wanted: Settings, origins: Mapping[str, str], fou
     for error in errors:
         say(ctx, "error", error)
     reasons = [*warnings, *errors, *report.schema_changes(found)]
-    if reasons and not wanted.dry_run:
+    if reasons:
         _notify(ctx, wanted, code, reasons, found)
     ctx.exit(code)
 
@@ -74,7 +74,7 @@ def _exit_code(found: "Report", max_reject_share: float) -> Exit:
 
 
 def _notify(ctx: click.Context, wanted: Settings, code: int, reasons: list[str], found: "Report | None") -> None:
-    if wanted.webhook is None:
+    if wanted.webhook is None or wanted.dry_run:
         return
     from loader import notify
 

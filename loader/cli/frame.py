@@ -82,13 +82,14 @@ def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # nohup, or in the background
+        if handler not in (signal.SIG_IGN, None):  # nohup, or in the background; a handler that is not Python's
             signal.signal(number, note)
     try:
         yield seen
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:
+                signal.signal(number, handler)
 
 
 def _end(ctx: click.Context) -> None:
