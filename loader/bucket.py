@@ -27,7 +27,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """An object as it is listed. key: from the bucket's root. size: bytes. etag: None where the store gives none."""
+    """An object as it is listed. key: from the bucket's root. size: bytes. etag: without quotes, which some listings
+    have and others have not; None where the store gives none, or a weak one."""
 
     key: str
     size: int
@@ -94,7 +95,7 @@ class Bucket:
         """The bytes from start to end of an object as it was listed. BucketError if it is another by now."""
         import obstore
 
-        options: Any = {"range": (start, end)} | ({"if_match": wanted.etag} if wanted.etag else {})
+        options: Any = {"range": (start, end)} | ({"if_match": f'"{wanted.etag}"'} if wanted.etag else {})
         uri = self._address.uri(wanted.key)
 
         def get() -> memoryview:
@@ -121,7 +122,9 @@ class Bucket:
 
 
 def _object(meta: Any) -> Object:
-    return Object(meta["path"], meta["size"], meta["last_modified"].astimezone(UTC), meta["e_tag"])
+    etag = meta["e_tag"] or ""
+    strong = None if etag.startswith("W/") else etag.strip('"') or None
+    return Object(meta["path"], meta["size"], meta["last_modified"].astimezone(UTC), strong)
 
 
 def _replaced(uri: str) -> BucketError:

@@ -54,7 +54,7 @@ class SourceFile:
     @property
     def version(self) -> str:
         """What tells two states of the file apart, as the ledger keeps it."""
-        return self.etag.strip('"') if self.etag else self.modified.isoformat(timespec="microseconds")
+        return self.etag or self.modified.isoformat(timespec="microseconds")
 
 
 @dataclass(slots=True)

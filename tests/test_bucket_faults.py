@@ -102,10 +102,9 @@ def test_an_object_that_never_comes_whole(bucket: s3.Bucket, between: toxic.Prox
     """It does not count as loaded, leaves no line, and costs none of the others. The next run reads it."""
     between.first(ALWAYS, "in/b.json", toxic.Fault(cut=20))
     report = load(tmp_path, f"{bucket.uri}/in")
-    host = f"127.0.0.1:{between.port}"
     assert report.unread == {
-        f"{bucket.uri}/in/b.json": f"the connection was cut by {host}, also after 3 more tries. Check the network, and "
-        "the endpoint in the variables AWS_… and [storage] in loader.toml."
+        f"{bucket.uri}/in/b.json": "the connection was cut by the server, also after 3 more tries. Check the network, "
+        "and the endpoint in the variables AWS_… and [storage] in loader.toml."
     }
     assert (report.files, ids(tmp_path)) == (3, ["a1", "a2", "c1", "c2", "d1", "d2"])
     between.first(0, "", toxic.Fault())
@@ -165,7 +164,7 @@ def test_a_store_that_ignores_if_match(bucket: s3.Bucket, between: toxic.Proxy) 
     assert bytes(there.block(listed, 0, 5)) == page("a1")[:5]
     unnamed = replace(listed, etag=None)
     assert bytes(there.block(unnamed, 0, 5)) == page("a1")[:5]
-    for wanted in (replace(listed, etag='"other"'), replace(unnamed, size=1), replace(unnamed, modified=STARTED)):
+    for wanted in (replace(listed, etag="other"), replace(unnamed, size=1), replace(unnamed, modified=STARTED)):
         with pytest.raises(buckets.BucketError) as error:
             there.block(wanted, 0, 5)
         assert error.value.replaced

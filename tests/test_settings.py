@@ -3,6 +3,7 @@
 import re
 import tomllib
 from dataclasses import fields
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,31 @@ def test_flag_before_environment_before_file_before_default(file: Path) -> None:
         str(file),
         "default",
     )
+
+
+def test_sources(file: Path) -> None:
+    """Of the command, else the environment, else the file; there files are relative to it."""
+    file.write_text('sources = ["in/*.gz", "-", "/data", "s3://bucket/a"]\nsince = 2026-03-01\nmax_runtime = "2h"\n')
+    found, origins = gather({"sources": ()}, {}, file)
+    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a")
+    assert (found.since, found.max_runtime, origins["sources"]) == (date(2026, 3, 1), 7200, str(file))
+    found, _ = gather({}, {"LOADER_SOURCES": "'a b' gs://x", "LOADER_SINCE": "2d"}, file)
+    assert found.sources == ("a b", "gs://x")
+    assert (datetime.now(UTC).date() - (found.since or date.min)).days in (2, 3)
+    found, origins = gather({"sources": ("c",)}, {"LOADER_SOURCES": "a"}, file)
+    assert (found.sources, origins["sources"]) == (("c",), "SOURCE")
+
+
+def test_the_webhook_and_storage(file: Path) -> None:
+    """They are in no representation of the settings."""
+    file.write_text(
+        '[storage]\naws_token = "SECRET"\naws_skip_signature = true\n[notify]\nwebhook = "https://x/SECRET"\n'
+    )
+    found, origins = gather({}, {}, file)
+    assert found.storage == {"aws_token": "SECRET", "aws_skip_signature": "true"}
+    assert found.webhook == "https://x/SECRET"
+    assert "SECRET" not in repr(found) + config.as_toml(found, origins) + repr(config.as_json(found, origins))
+    assert gather({}, {"LOADER_NOTIFY_WEBHOOK": "https://y"}, file)[0].webhook == "https://y"
 
 
 def test_a_flag_can_switch_off_what_the_file_switches_on(file: Path) -> None:
