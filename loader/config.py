@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from loader.errors import LoaderError
-from loader.settings import GIB, MIB, OPTIONS, Option, Settings, size
-from loader.times import written
+from loader.given import size, written
+from loader.settings import GIB, MIB, OPTIONS, Option, Settings
 
 _HEAD = """\
 # Settings of loader. A flag or a variable LOADER_<NAME> goes before what is here. Take the # away to set a value.
@@ -31,6 +31,10 @@ _EXAMPLES = {
     "threads": "4",
     "max_reject_share": "0.05",
     "max_runtime": '"2h"',
+    "devices": '"attach"',
+    "shared_device": '"by_time"',
+    "merge_on": '["email"]',
+    "max_alias_partners": "10",
 }
 _TABLES = """\
 # Where buckets are and whose keys to use, under the names that the environment has, in lower case. That goes first.
@@ -46,8 +50,12 @@ _TABLES = """\
 
 def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
     """The settings in force as a loader.toml, each with where it comes from. What is not set is a comment."""
-    lines = []
+    lines: list[tuple[str, str]] = []
+    section = None
     for option in OPTIONS:
+        if option.section != section:
+            section = option.section
+            lines.append((f"[{section}]", ""))
         value = _toml(option, getattr(settings, option.field))
         origin = origins[option.name]
         if value is None:
@@ -60,7 +68,7 @@ def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
         (f"# [{table}] {', '.join(names)}", "is set, and not shown") for table, names in _hidden(settings).items()
     ]
     width = max(len(setting) for setting, _ in lines)
-    return "".join(f"{setting:<{width}}  # {origin}\n" for setting, origin in lines)
+    return "".join(f"{setting:<{width}}  # {origin}\n" if origin else f"{setting}\n" for setting, origin in lines)
 
 
 def as_json(settings: Settings, origins: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -96,7 +104,11 @@ def write_template(path: Path) -> None:
 def template() -> str:
     """The content of a new loader.toml."""
     parts = [_HEAD]
+    section = None
     for option in OPTIONS:
+        if option.section != section:
+            section = option.section
+            parts.append(f"[{section}]\n")
         if option.lasting:
             example = _EXAMPLES.get(option.name, "false")
             parts.append(f"# {option.help} Default: {option.default}.\n# {option.name} = {example}\n")

@@ -22,6 +22,7 @@ class Report:
     rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
+    resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
     """
 
     files: int = 0
@@ -48,6 +49,7 @@ class Report:
     rewritten: list[dict[str, Any]] = field(default_factory=list)
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
+    resolved: dict[str, Any] | None = None
 
     @property
     def rejected(self) -> int:
@@ -70,9 +72,10 @@ def summary(report: Report, warehouse: str) -> str:
     lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
     left = [f"left for the next run: {text}\n" for text in left_files(report)]
+    persons = f"resolved {resolution(report.resolved)}\n" if report.resolved else ""
     if not report.files:
         nothing = [f"nothing new: {known}\n"] if report.known_files and not left else []
-        return "".join(lines + nothing + left)
+        return "".join([*lines, *nothing, *left, persons])
     lines.append(
         f"loaded {many(report.loaded, 'event')} from {many(report.files, 'file')}"
         f"{f' ({known})' if report.known_files else ''} in {report.seconds:,.1f} s, {speed(report)}\n"
@@ -93,6 +96,7 @@ def summary(report: Report, warehouse: str) -> str:
             "date is a file of its own in each table, which takes its time\n"
         )
     lines += left
+    lines.append(persons)
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
     if report.rejects:
         lines.append(f"rejects are kept; to see them: loader rejects list{warehouse}\n")
@@ -117,6 +121,13 @@ def rewriting(done: Mapping[str, Any]) -> str:
     """What it cost to write a table anew."""
     names = ", ".join(done["columns"])
     return f"{done['table']} ({names}): {many(done['rows'], 'row')}, {size(done['bytes'])} in {done['seconds']:,.1f} s"
+
+
+def resolution(done: Mapping[str, Any]) -> str:
+    """What resolving came to: `12 events (all there are): 3 persons (new 2, merge 1)`."""
+    how = " (all there are)" if done["complete"] else ""
+    changes = f" ({counts(done['changes'])})" if done["changes"] else ""
+    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}"
 
 
 def speed(report: Report) -> str:

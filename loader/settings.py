@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import re
-import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,16 +9,33 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from loader import calls, storage
+from loader import storage
 from loader.errors import UsageError
-from loader.times import duration, seconds, since
+from loader.given import (
+    conflict,
+    count,
+    days,
+    devices,
+    duration,
+    folder,
+    json_paths,
+    seconds,
+    share,
+    shared_device,
+    since,
+    size,
+    sources,
+    switch,
+    text,
+    traits,
+    whole,
+)
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 FILE = "loader.toml"
 WEBHOOK = "LOADER_NOTIFY_WEBHOOK"  # no flag: other users see those
-LATER = ("identity",)  # tables of loader.toml that this version does not know yet
 
 
 def machine_memory() -> int:
@@ -48,6 +63,9 @@ class Settings:
     None is a third of the memory limit. dedup_window_days: None compares with all that was ever loaded.
     max_reject_share: rejects of a command by its items, 0 to 1; more needs a look. strict: a load with a reject or
     discard is none. max_runtime: seconds after which a command begins no file.
+    devices: attach, or merge: two user ids seen with one device are one person, too. shared_device: by_time, or none:
+    nobody's where no user id is. merge_on: traits that make user ids one person. max_alias_partners: a user id with
+    aliases to more others is a hub, whose aliases are set aside.
     """
 
     warehouse: Path = Path("warehouse")
@@ -80,6 +98,11 @@ class Settings:
     accept_new_rules: bool = False
     reload: bool = False
     dry_run: bool = False
+    # who is who (identity.md)
+    devices: str = "attach"
+    shared_device: str = "by_time"
+    merge_on: tuple[str, ...] = ()
+    max_alias_partners: int = 10
 
     @property
     def engine_memory(self) -> int:
@@ -102,123 +125,6 @@ RULES = (
 )
 
 
-CONFLICTS = ("discard", "widen", "fail")
-
-
-# --- values: from a flag or the environment (text) or from TOML (typed). ValueError says what is expected. ------------
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(|[KMGT])B|([KMGT])iB)?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
-
-def switch(value: Any) -> bool:
-    """True or false; in text also 1/0, yes/no, on/off."""
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise ValueError("true or false")
-
-
-def whole(value: Any, least: int = 1) -> int:
-    """A whole number that is not less than `least`."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    raise ValueError(f"a whole number from {least} on")
-
-
-def count(value: Any) -> int:
-    """A whole number, 0 included."""
-    return whole(value, 0)
-
-
-def size(value: Any) -> int:
-    """Bytes: a whole number, or text such as `1GB` (1000³), `64MiB` (64 · 1024²), `1.5 GB`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        found = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        number, decimal, binary = match.groups()
-        base, power = (1024, _POWERS[binary.upper()]) if binary else (1000, _POWERS[(decimal or "").upper()])
-        found = int(float(number) * base**power) if "." in number else int(number) * base**power
-    else:
-        found = 0
-    if found < 1:
-        raise ValueError("a size, such as 1GB, 64MiB, or a number of bytes")
-    return found
-
-
-def share(value: Any) -> float:
-    """A share from 0 to 1; in text also per cent: `5%`."""
-    try:
-        if isinstance(value, str) and value.strip().endswith("%"):
-            found = float(value.strip().removesuffix("%")) / 100
-        else:
-            found = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        found = float("nan")
-    if 0 <= found <= 1:
-        return found
-    raise ValueError("a share from 0 to 1, such as 0.05 or 5%")
-
-
-def days(value: Any) -> int | None:
-    """Days: `30` or `30d`; None for `all`."""
-    if isinstance(value, str):
-        if value.strip().lower() == "all":
-            return None
-        value = value.strip().lower().removesuffix("d")
-    try:
-        return whole(value, 0)
-    except ValueError:
-        raise ValueError("days, such as 30 or 30d, or all") from None
-
-
-def sources(value: Any) -> tuple[str, ...]:
-    """Files, folders, globs, `-` and places in buckets: a list, or text as on a command line."""
-    found = shlex.split(value) if isinstance(value, str) else value
-    if isinstance(found, list | tuple) and found and all(isinstance(each, str) and each for each in found):
-        return tuple(found)
-    raise ValueError("a list of files, folders, globs and places in buckets")
-
-
-def conflict(value: Any) -> str:
-    """What to do with a value that does not fit its column."""
-    if isinstance(value, str) and value.strip().lower() in CONFLICTS:
-        return value.strip().lower()
-    raise ValueError(f"one of {', '.join(CONFLICTS)}")
-
-
-def text(value: Any) -> str:
-    """Text that is not blank."""
-    if isinstance(value, str) and value.strip():
-        return value
-    raise ValueError("a text that is not empty")
-
-
-def folder(value: Any) -> Path:
-    """A path."""
-    return Path(text(value)).expanduser()
-
-
-def json_paths(value: Any) -> tuple[str, ...]:
-    """Paths such as `track.properties.items`: a list, or text with commas between them."""
-    paths = [path.strip() for path in value.split(",") if path.strip()] if isinstance(value, str) else value
-    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-        raise ValueError("a list of paths, such as track.properties.items")
-    for path in paths:
-        call, _, rest = path.partition(".")
-        parts = calls.parts(call, True, True) if call in calls.CALL_TABLES else ()
-        if not parts:
-            raise ValueError(f"paths that begin with a call ({', '.join(calls.CALL_TABLES)}), and {path!r} does not")
-        if not any(rest.startswith(part.field + ".") and all(rest.split(".")) for part in parts):
-            fields = " or ".join(f"{call}.{part.field}.…" for part in parts if part.prefix or not part.under)
-            raise ValueError(f"paths such as {fields}, and {path!r} is none")
-    return tuple(dict.fromkeys(paths))
-
-
 # --- what a user may set ----------------------------------------------------------------------------------------------
 
 
@@ -226,7 +132,7 @@ def json_paths(value: Any) -> tuple[str, ...]:
 class Option:
     """One setting as a person gives it. name: in loader.toml. field: in `Settings`. read: makes its value.
 
-    lasting: whether it may be in loader.toml; the others belong to one command.
+    lasting: whether it may be in loader.toml; the others belong to one command. section: the table it is in there.
     """
 
     name: str
@@ -234,6 +140,7 @@ class Option:
     help: str
     default: str
     lasting: bool = True
+    section: str | None = None
 
     @property
     def field(self) -> str:
@@ -277,7 +184,12 @@ OPTIONS = (
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
+    Option("devices", devices, "Devices attach to persons, or merge them.", "attach", section="identity"),
+    Option("shared_device", shared_device, "Of several persons: by_time, or none's.", "by_time", section="identity"),
+    Option("merge_on", traits, "Traits that make user ids one person, e.g. email.", "none", section="identity"),
+    Option("max_alias_partners", whole, "A user id with more aliases is a hub.", "10", section="identity"),
 )
+SECTIONS = {option.section for option in OPTIONS if option.section}
 
 
 def config_file(given: str | None) -> Path | None:
@@ -330,18 +242,26 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: cannot read this file: {error.strerror}.") from None
     except ValueError as error:  # also of the encoding
         raise UsageError(f"{file}: is not TOML: {error}.") from None
-    known = {option.name: option for option in OPTIONS}
     values: dict[str, Any] = {}
+    for section in SECTIONS & content.keys():
+        if not isinstance(content[section], dict):
+            raise UsageError(f"{file}: {section}: is a table of settings. Write [{section}] above them.")
+        values |= _read_section(file, content.pop(section), section)
+    for name in {"storage", "notify"} & content.keys():
+        values |= _read_table(f"{file}: [{name}]", name, content.pop(name))
+    return values | _read_section(file, content, None)
+
+
+def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -> dict[str, Any]:
+    known = {option.name: option for option in OPTIONS if option.section == section}
+    values = {}
     for name, raw in content.items():
         option = known.get(name)
-        if name in ("storage", "notify"):
-            values |= _read_table(f"{file}: [{name}]", name, raw)
-            continue
-        if name in LATER:
-            raise UsageError(f"{file}: [{name}]: this version of loader has no such settings yet. Remove them.")
         if option is None:
             close = difflib.get_close_matches(name, [o.name for o in OPTIONS if o.lasting], 1)
-            raise UsageError(f"{file}: {name}: there is no such setting.{f' Is it {close[0]}?' if close else ''}")
+            place = next((f" under [{o.section}]" for o in OPTIONS if close and o.name == close[0] and o.section), "")
+            at = f"[{section}] {name}" if section else name
+            raise UsageError(f"{file}: {at}: there is no such setting.{f' Is it {close[0]}{place}?' if close else ''}")
         if not option.lasting:
             raise UsageError(f"{file}: {name}: belongs to one command, not into a file. Give {option.flag} there.")
         values[name] = _value(option, f"{file}: {name}", raw)

@@ -11,9 +11,9 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.given import written
 from loader.open_rejects import Chosen
 from loader.text import counts, many, number, size, table
-from loader.times import written
 
 DAYS, LOADS, NAMES, EVENT_TABLES = 7, 10, 20, 20  # how many of each are told
 

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 import loader
-from loader import notify, status, times
+from loader import given, notify, status
 from tests import warehouses
 from tests.conftest import Run
 from tests.test_bucket import ids, load, page
@@ -135,7 +135,7 @@ def test_no_time_for_the_files_of_one_load(run: Run, tmp_path: Path, monkeypatch
     done = run("load", "in", "--max-runtime", "1h")
     assert done.stderr.startswith("loaded 3 events from 3 files in ")
     (tmp_path / "in/3.json").write_bytes(page(3))
-    monkeypatch.setattr(times, "_SECONDS", {"s": 0})
+    monkeypatch.setattr(given, "_SECONDS", {"s": 0})
     done = run("load", "in", "--max-runtime", "1s")
     assert (done.exit_code, done.stderr) == (0, "left for the next run: 1 file, since max_runtime is over\n")
 
@@ -265,7 +265,7 @@ def test_how_old_the_last_load_is(tmp_path: Path) -> None:
             age = status.age(connection, real + timedelta(hours=hours))
             assert (age.load, age.is_good(26 * 3600)) == (1, good)
         shown = status.Age(1, finished, 93_784.2)
-        assert shown.text(times.duration("26h")) == (
+        assert shown.text(given.duration("26h")) == (
             "stale: load 1 ended 2026-03-01 02:30:00 UTC, 1 day, 2:03:04 ago; the limit is 26h"
         )
 

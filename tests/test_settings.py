@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from loader import config, settings
+from loader import given as read
 from loader.errors import Exit, LoaderError, UsageError
 from loader.settings import OPTIONS, Settings, gather
 
@@ -143,44 +144,44 @@ def test_json_paths_from_the_environment_have_commas() -> None:
     ],
 )
 def test_sizes(given: str | int, count: int) -> None:
-    assert settings.size(given) == count
+    assert read.size(given) == count
 
 
 @pytest.mark.parametrize("given", ["", "GB", "1G", "-1", "1e9", "1,5GB", "0", 0, -1, True, 1.5, None, "1PB"])
 def test_no_sizes(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^a size, such as 1GB, 64MiB, or a number of bytes$"):
-        settings.size(given)
+        read.size(given)
 
 
 @pytest.mark.parametrize(
     ("given", "days"), [("30", 30), ("30d", 30), ("7D", 7), (30, 30), ("0", 0), ("all", None), ("ALL", None)]
 )
 def test_days(given: str | int, days: int | None) -> None:
-    assert settings.days(given) == days
+    assert read.days(given) == days
 
 
 @pytest.mark.parametrize("given", ["", "d", "-1", "1.5", "30h", True, None, -3])
 def test_no_days(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^days, such as 30 or 30d, or all$"):
-        settings.days(given)
+        read.days(given)
 
 
 @pytest.mark.parametrize(
     ("given", "share"), [(0, 0.0), (1, 1.0), ("0", 0.0), ("0.05", 0.05), (0.2, 0.2), ("5%", 0.05), (" 100 % ", 1.0)]
 )
 def test_shares(given: str | float, share: float) -> None:
-    assert settings.share(given) == share
+    assert read.share(given) == share
 
 
 @pytest.mark.parametrize("given", ["", "%", "x", "-1", "1.1", "101%", "nan", "5", True, None, [], -0.1, 2])
 def test_no_shares(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^a share from 0 to 1, such as 0.05 or 5%$"):
-        settings.share(given)
+        read.share(given)
 
 
 @pytest.mark.parametrize(("given", "value"), [(True, True), ("1", True), ("Yes", True), ("off", False), ("0", False)])
 def test_switches(given: str | bool, value: bool) -> None:
-    assert settings.switch(given) is value
+    assert read.switch(given) is value
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,6 @@ def test_switches(given: str | bool, value: bool) -> None:
             "max_runtime: 5 is not usable. It takes a time with its unit, such as 45s, 30m, 26h or 2d.",
         ),
         ("reload = true", "reload: belongs to one command, not into a file. Give --reload there."),
-        ("[identity]", "[identity]: this version of loader has no such settings yet. Remove them."),
         ("storage = 1", "[storage]: is not usable. It takes a table."),
         (
             "[storage]\nsecret = 'x'",

@@ -5,11 +5,11 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader import failure, settings, times
+from loader import failure, given, settings
 from loader.cli.discards import discards
 from loader.cli.ending import finish, need_sources, notifying
 from loader.cli.frame import (
@@ -21,14 +21,23 @@ from loader.cli.frame import (
     connect,
     gather,
     inform,
+    section_options,
     setting_options,
     show_progress,
     write_json,
 )
+from loader.cli.identity import identity, resolve
 from loader.cli.rejects import rejects
 from loader.cli.restore import restore
 from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loader.progress import Progress
+    from loader.report import Report
+    from loader.settings import Settings
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings=CONTEXT)
@@ -41,6 +50,25 @@ def main() -> None:
 main.add_command(rejects)
 main.add_command(discards)
 main.add_command(widen)
+main.add_command(resolve)
+main.add_command(identity)
+
+
+@main.command()
+@click.argument("sources", metavar="[SOURCE]...", nargs=-1)
+@setting_options
+@section_options("identity")
+@common
+@click.pass_context
+def run(ctx: click.Context, /, **flags: Any) -> None:
+    """Load what is new, work out who is who, and publish both: the line for cron.
+
+    SOURCE is a file, a folder, a glob, - (stdin), or a place in a bucket: s3://, gs:// or az://BUCKET/FOLDER, also with
+    a glob. Without any it is the sources of loader.toml.
+    """
+    from loader import pipeline
+
+    _load(ctx, flags, pipeline.run)
 
 
 @main.command()
@@ -51,14 +79,17 @@ main.add_command(widen)
 def load(ctx: click.Context, /, **flags: Any) -> None:
     """Load what is new in files and publish it.
 
-    SOURCE is a file, a folder, a glob, - (stdin), or a place in a bucket: s3://, gs:// or az://BUCKET/FOLDER, also with
-    a glob. Without any it is the sources of loader.toml.
+    SOURCE is as for `loader run`. Persons stay those of the last `loader run` or `loader resolve`.
     """
     from loader import pipeline
 
+    _load(ctx, flags, pipeline.load_only)
+
+
+def _load(ctx: click.Context, flags: dict[str, Any], do: "Callable[[Settings, Progress], Report]") -> None:
     wanted, origins = gather(ctx, flags)
     with notifying(ctx, wanted), show_progress(ctx) as shown:
-        found = pipeline.run(need_sources(wanted), shown)
+        found = do(need_sources(wanted), shown)
     finish(ctx, wanted, origins, found)
 
 
@@ -127,7 +158,7 @@ def status(ctx: click.Context, every: bool, check: bool, max_age: str) -> None:
 
     if check:
         try:
-            seconds = times.duration(max_age)
+            seconds = given.duration(max_age)
         except ValueError as error:
             raise UsageError(f"--max-age: {max_age!r} is not usable. It takes {error}.") from None
         with closing(connect(ctx)) as connection:
@@ -188,6 +219,7 @@ def publish(ctx: click.Context) -> None:
 
 @main.command()
 @setting_options
+@section_options("identity")
 @common
 @click.pass_context
 def config(ctx: click.Context, /, **flags: Any) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from loader import failure, progress, settings, times
+from loader import failure, given, progress, settings
 from loader.errors import Exit
-from loader.settings import OPTIONS, Settings
+from loader.settings import OPTIONS, Option, Settings
 
 # The engine takes a third of a second to import: the commands do that, so that --help and --version need not wait.
 if TYPE_CHECKING:
@@ -140,25 +140,37 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
 
 
 def setting_options(command: Command, without: Collection[str] = ()) -> Command:
-    """An option for every setting but the warehouse, and those that the command goes without. Their values are read,
-    with those of elsewhere, by `gather`."""
-    for option in reversed(OPTIONS):
+    """An option for every setting but the warehouse, the sources, and those that the command goes without. Their values
+    are read, with those of elsewhere, by `gather`."""
+    return _add(command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse", "sources")])
+
+
+def section_options(section: str) -> Callable[[Command], Command]:
+    """An option for every setting of a table of loader.toml."""
+    return lambda command: _add(command, [option for option in OPTIONS if option.section == section])
+
+
+def _add(command: Command, options: Sequence[Option]) -> Command:
+    for option in reversed(options):
         more: dict[str, Any] = {"metavar": "TEXT"}
         flag = option.flag
-        if option.read is settings.switch:
+        if option.read is given.switch:
             more = {"is_flag": True, "default": None}
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
-        elif option.read in (settings.size, settings.days, settings.whole, settings.count, settings.share):
+        elif option.read in (given.size, given.days, given.whole, given.count, given.share):
             more["metavar"] = {"size": "SIZE", "days": "DAYS"}.get(option.read.__name__, "NUMBER")
-        elif option.read is settings.conflict:
-            more["metavar"] = "|".join(settings.CONFLICTS)
+        elif option.read is given.conflict:
+            more["metavar"] = "|".join(given.CONFLICTS)
+        elif option.read is given.devices:
+            more["metavar"] = "|".join(given.DEVICES)
+        elif option.read is given.shared_device:
+            more["metavar"] = "|".join(given.SHARED_DEVICE)
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
-        elif option.read in (times.since, times.duration, times.seconds):
+        elif option.read in (given.since, given.duration, given.seconds):
             more["metavar"] = {"since": "DATE", "duration": "TIME", "seconds": "SECONDS"}[option.read.__name__]
-        if option.name not in ("warehouse", "sources", *without):
-            text = f"{option.help} [{option.variable}; default: {option.default}]"
-            command = click.option(flag, option.name, help=text, **more)(command)
+        text = f"{option.help} [{option.variable}; default: {option.default}]"
+        command = click.option(flag, option.name, help=text, **more)(command)
     return command
 
 
