@@ -177,6 +177,15 @@ def test_sources_of_loader_toml(moto: s3.Server, moto_bucket: s3.Bucket, run: Ru
     assert (done.exit_code, done.stderr) == (0, "nothing new: 1 file was loaded before\n")
 
 
+def test_run(moto_bucket: s3.Bucket, run: Run) -> None:
+    """`loader run` reads the same sources, and says in one piece of JSON what it did."""
+    moto_bucket.put({"in/a.json": warehouses.lines({"type": "identify", "messageId": "m", "userId": "u"})})
+    done = run("run", f"{moto_bucket.uri}/in", "--json")
+    assert (done.exit_code, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    assert (told["loads"], told["loaded"], told["resolved"] is not None) == ([1], 1, True)
+
+
 def test_only_the_days_since_are_listed(
     moto: s3.Server, moto_bucket: s3.Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 import loader
-from loader import given, notify, status
+from loader import given, notify, sources, status
 from tests import warehouses
 from tests.conftest import Run
 from tests.test_bucket import ids, load, page
@@ -67,19 +67,44 @@ def test_a_file_that_is_still_written_is_left(pieces: Callable[[int], bytes], tm
     assert load(tmp_path, str(folder), settle_seconds=5).files == 1
 
 
-def test_a_file_that_has_settled_is_loaded(tmp_path: Path) -> None:
-    """One that ends inside a line has to be left alone for the time that was set; others for a second."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for name, end in (("whole.json", b""), ("cut.json", b'{"type": "page", "messageId": "last"}')):
-        (folder / name).write_bytes(page(name) + end)
-        began = time.time()
-        assert load(tmp_path, str(folder / name), settle_seconds=2).files == 1
-        assert time.time() - began > (2 if end else 1)
-    os.utime(folder / "cut.json", (time.time() - 2, time.time() - 2))
-    began = time.time()
-    assert load(tmp_path, str(folder), settle_seconds=2).files == 1
-    assert time.time() - began < 1.9
+@pytest.mark.parametrize(
+    ("age", "content", "waits"),
+    [
+        (0.5, b"{}\n", True),
+        (1.5, b"{}\n", False),
+        (1.5, b"{}", True),
+        (5.5, b"{}", False),
+        (1.5, gzip.compress(b"{}"), False),
+        (1.5, b"", False),
+        (-60, b"{}", False),  # a clock that is wrong
+    ],
+)
+def test_when_a_file_has_settled(
+    age: float, content: bytes, waits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that ends inside a line has to be left alone for the time that was set, others for a second."""
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    then = time.time() - age
+    os.utime(path, (then, then))
+    settings = loader.Settings(sources=(str(path),), settle_seconds=5)
+    files = list(sources.find(settings, datetime.now(UTC), {}))
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        os.utime(path, (then - 100, then - 100))  # somebody is at it
+
+    monkeypatch.setattr(time, "sleep", pause)
+    assert sources.settled(files, 5) == (([], [str(path)]) if waits else (files, []))
+    assert bool(looks) is waits
+
+
+def test_a_file_that_settles_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.json").write_bytes(page("whole") + page("cut").rstrip())
+    assert load(tmp_path, str(tmp_path / "in"), settle_seconds=1).files == 1
+    assert ids(tmp_path) == ["cut", "whole"]
 
 
 def test_a_compressed_file_that_is_cut_is_still_written_if_it_is_fresh(tmp_path: Path) -> None:
