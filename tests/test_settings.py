@@ -287,9 +287,12 @@ def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monke
 def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
     config.write_template(file)
     assert gather({}, {}, file)[0] == Settings()
-    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# (\w+ = |\[\w+]$)", line)]
+    pattern = re.compile(r"(# )?(\w+ = |\[\w+]$)")
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if pattern.match(line)]
     named = tomllib.loads("\n".join(lines))
-    assert list(named) == [*[option.name for option in OPTIONS if option.lasting], "storage", "notify"]
+    lasting = [option for option in OPTIONS if option.lasting]
+    assert list(named) == [*[option.name for option in lasting if not option.section], "identity", "storage", "notify"]
+    assert list(named["identity"]) == [option.name for option in lasting if option.section == "identity"]
     file.write_text("\n".join(lines))
     found, _ = gather({}, {}, file)
     assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
