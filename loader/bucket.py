@@ -100,10 +100,12 @@ class Bucket:
 
         def get() -> memoryview:
             result = obstore.get(self._store, wanted.key, options=options)
-            now = _object(result.meta)
-            if now.etag != wanted.etag if wanted.etag else (now.size, now.modified) != (wanted.size, wanted.modified):
+            if not _is_same(_object(result.meta), wanted):
                 raise _replaced(uri)  # a store that does not know If-Match
-            return memoryview(result.bytes())
+            found = memoryview(result.bytes())
+            if len(found) != end - start:
+                raise OSError("cut")
+            return found
 
         return self._try(uri, get)
 
@@ -125,6 +127,13 @@ def _object(meta: Any) -> Object:
     etag = meta["e_tag"] or ""
     strong = None if etag.startswith("W/") else etag.strip('"') or None
     return Object(meta["path"], meta["size"], meta["last_modified"].astimezone(UTC), strong)
+
+
+def _is_same(now: Object, wanted: Object) -> bool:
+    """Whether that is the object as it was listed. Without an etag, its size and its second tell."""
+    if wanted.etag:
+        return now.etag == wanted.etag
+    return now.size == wanted.size and now.modified.replace(microsecond=0) == wanted.modified.replace(microsecond=0)
 
 
 def _replaced(uri: str) -> BucketError:

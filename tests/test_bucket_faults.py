@@ -61,6 +61,7 @@ def refused(folder: Path, *given: str) -> str:
         toxic.Fault(429, "TooManyRequests"),
         toxic.Fault(cut=10),
         toxic.Fault(cut=0),
+        toxic.Fault(short=10),
     ],
 )
 @pytest.mark.parametrize("path", ["list-type", "in/b.json", "in/"])

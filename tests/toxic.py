@@ -14,11 +14,13 @@ _ANSWER = "<Error><Code>{code}</Code><Message>AKIA-IN-A-MESSAGE</Message></Error
 @dataclass(frozen=True)
 class Fault:
     """What becomes of a request. status, code: it gets this answer. cut: after so many bytes of the body the connection
-    ends. wait: seconds before the answer. before: is called first. without: a header that is not passed on."""
+    ends; short: so many are said to be all. wait: seconds before the answer. before: is called first. without: a header
+    that is not passed on."""
 
     status: int | None = None
     code: str = ""
     cut: int | None = None
+    short: int | None = None
     wait: float = 0.0
     before: Callable[[], object] | None = None
     without: str = ""
@@ -70,9 +72,11 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.request(self.command, self.path, headers=passed)
             answer = upstream.getresponse()
             body = answer.read()
-            headers = [(n, v) for n, v in answer.getheaders() if n.lower() not in ("transfer-encoding", "connection")]
-            if not any(name.lower() == "content-length" for name, _ in headers):
-                headers.append(("Content-Length", str(len(body))))
+            body = body[: fault.short]
+            hop = ("transfer-encoding", "connection", "content-length")
+            headers = [(name, value) for name, value in answer.getheaders() if name.lower() not in hop]
+            length = len(body) if self.command == "GET" else answer.getheader("Content-Length", "0")
+            headers.append(("Content-Length", str(length)))
             self._answer(answer.status, headers)
             self.wfile.write(body[: fault.cut])
             self.close_connection = fault.cut is not None
