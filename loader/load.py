@@ -1,6 +1,6 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,9 +28,9 @@ from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
 from loader.errors import LoaderError
-from loader.job import FileCounts, Job, Planned, Stage
+from loader.job import FileCounts, Job, Planned
 from loader.leaf_sql import is_plain
-from loader.records import COLUMN, NO_TABLE, FileRead, Look, Measure, SourceFile, Target
+from loader.records import COLUMN, GROWING, LATE, NO_TABLE, FileRead, Look, Measure, SourceFile, Target
 from loader.replay import Replay
 from loader.report import Report, add
 from loader.schema import Column
@@ -38,17 +38,24 @@ from loader.settings import Settings
 
 
 def load(
-    settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage, replay: Replay | None = None
+    settings: Settings,
+    files: Sequence[SourceFile],
+    report: Report,
+    stage: Callable[[str, int], None],
+    replay: Replay | None = None,
+    until: float | None = None,
 ) -> None:
     """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report.
 
-    replay: lines of these files that come in again, mended; else the files are read.
+    stage: is called with the stage and the load. replay: lines of these files that come in again, mended; else the
+    files are read. until: no file is begun at or after that time.monotonic().
     """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         known = ledger.read(connection, settings.warehouse)
-        job = Job(connection, settings, known, datetime.now(UTC), ledger.rules(settings, known.settings), stage)
+        rules = ledger.rules(settings, known.settings)
+        job = Job(connection, settings, known, datetime.now(UTC), rules, lambda name: stage(name, known.last_load + 1))
         reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
-        counts = scan(job, reads, report, replay)
+        counts = scan(job, reads, report, replay, until)
         if not counts:
             return
         if not settings.dry_run:
@@ -64,13 +71,15 @@ def load(
         if replay:
             job.rewritten["rejects"] = replay.rewritten(job)
         commits += entry.write(job, plans, reads, counts, report)
-        stage("commit")
+        job.stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)
         store.commit(settings.warehouse, job.load_id, commits)
         report.loads.append(job.load_id)
 
 
-def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None) -> dict[int, FileCounts]:
+def scan(
+    job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None, until: float | None = None
+) -> dict[int, FileCounts]:
     """Lines to events, duplicates out, paths and kinds found. By file_id what each file held; no unreadable files."""
     job.stage("read")
 
@@ -78,11 +87,18 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | N
         report.bytes += count
         job.stage("read")
 
-    lines = replay.lines(reads) if replay else read.lines(reads, job.settings.max_line_bytes, progress)
+    given = job.settings
+    lines = (
+        replay.lines(reads)
+        if replay
+        else read.lines(reads, given.max_line_bytes, progress, buckets=given.storage, until=until)
+    )
     paths = any(path.split(".")[1] == "context" for path in job.settings.json_paths)
     job.contexts = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event, not paths)
     found = split.count(job.sql)
-    report.unread |= {each.file.uri: each.error for each in reads if each.error is not None}
+    report.unread |= {each.file.uri: each.error for each in reads if each.error is not None and not each.left}
+    report.growing += [each.file.uri for each in reads if each.left == GROWING]
+    report.late += sum(each.left == LATE for each in reads)
     good = {each.file_id: each for each in reads if each.error is None}
     books.balance(
         "lines of a file",

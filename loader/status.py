@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.given import written
 from loader.open_rejects import Chosen
 from loader.text import counts, many, number, size, table
 
@@ -19,6 +21,7 @@ _LOADS = f"""
     SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded, restored
     FROM loader.loads ORDER BY load_id DESC LIMIT {LOADS}
 """
+_LAST = "SELECT load_id, finished_at FROM loader.loads WHERE restored IS NULL ORDER BY load_id DESC LIMIT 1"
 _DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
 _NAMELESS = f"""
     SELECT coalesce(event_text, '') AS event_text, count(*) AS rows FROM other_events
@@ -73,6 +76,47 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
 def _there(connection: duckdb.DuckDBPyConnection, schema: str, view: str) -> bool:
     sql = "SELECT 1 FROM duckdb_views() WHERE schema_name = $schema AND view_name = $view"
     return bool(connection.execute(sql, {"schema": schema, "view": view}).fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """The last load of files that is published, and the seconds since its end. load: None where there is none."""
+
+    load: int | None
+    finished: datetime | None
+    seconds: float
+
+    def is_good(self, max_age: float) -> bool:
+        """Whether that is no longer ago than that many seconds."""
+        return self.load is not None and self.seconds <= max_age
+
+    def to_dict(self, max_age: float) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "good": self.is_good(max_age),
+            "load": self.load,
+            "finished_at": _plain_value(self.finished),
+            "age_seconds": None if self.load is None else round(self.seconds),
+            "max_age_seconds": round(max_age),
+        }
+
+    def text(self, max_age: float) -> str:
+        """In one line."""
+        if self.load is None or self.finished is None:
+            return "stale: nothing is loaded"
+        age = timedelta(seconds=round(self.seconds))
+        word = "good" if self.is_good(max_age) else "stale"
+        limit = f"the limit is {written(max_age)}"
+        return f"{word}: load {self.load} ended {self.finished:%Y-%m-%d %H:%M:%S} UTC, {age} ago; {limit}"
+
+
+def age(connection: duckdb.DuckDBPyConnection, now: datetime) -> Age:
+    """How long ago the last load ended that is published; one that went back to an earlier load doesn't count."""
+    rows = connection.execute(_LAST).fetchall()
+    if not rows:
+        return Age(None, None, 0.0)
+    ((load, finished),) = rows
+    return Age(load, finished.astimezone(UTC), (now - finished).total_seconds())
 
 
 def _open_rejects(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
