@@ -61,7 +61,7 @@ def in_order(
     rules = _RULES.format(full_event="json(text)::VARCHAR" if full_event else "NULL::VARCHAR")
     connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
     return connection.sql(f"""
-        SELECT {rules}{more} FROM {values.source} {_NAMES} {joins} ORDER BY call, received_date, event_table
+        SELECT {rules}{more} FROM {values.source} {_NAMES} {joins} ORDER BY call, received_date, event_table, pos
     """).to_arrow_reader(min(max(CELLS_A_BATCH // (25 + len(cells)), 2048), 122_880))
 
 
@@ -214,7 +214,7 @@ def _rule_cells(plan: TablePlan) -> tuple[dict[str, str], dict[str, list[Leaf]]]
 
 def _cells(taken: dict[str, str], made: dict[str, str], source: str, needs: Sequence[str]) -> Cells:
     columns = "".join(f", {sql} AS {quote(name)}" for name, sql in made.items())
-    return Cells(taken, f"SELECT pos{columns} FROM {source}" if made else None, tuple(made), ("pos", *needs))
+    return Cells(taken, f"SELECT pos{columns} FROM {source} ORDER BY pos" if made else None, tuple(made), ("pos", *needs))
 
 
 def _is_staged(leaf: Leaf) -> bool:

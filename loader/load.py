@@ -224,12 +224,12 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
     plans = [each.plan for each in there]
     has_odd = any(each.has_odd for each in there)
     written = runs.write(
+        job.sql,
         flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd),
         [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
         job.settings.warehouse,
         job.load_id,
         job.started,
-        job.settings.engine_memory,
     )
     discards.of_events(job.sql)
     discards.of_repeated_keys(job.sql, job.settings.json_paths)

@@ -4,7 +4,6 @@ They come by call, date and event table, so that each file, of a call's table as
 tables share is in the rows already; what is a table's own is made here, run by run.
 """
 
-import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import books, db, flatten
+from loader import books, flatten
 from loader.calls import PARTITION, TRACK
 from loader.delta import DeltaFile
 from loader.parquet import ParquetFile
@@ -107,12 +106,12 @@ class Table:
 
 
 def write(
+    connection: duckdb.DuckDBPyConnection,
     rows: pa.RecordBatchReader,
     plans: Sequence[tuple[TablePlan, int, int, bool]],
     warehouse: Path,
     load_id: int,
     loaded_at: datetime,
-    memory: int,
 ) -> dict[str, Written]:
     """Writes the files of all tables; no reader sees them until they are committed. By table, what was written.
 
@@ -126,13 +125,10 @@ def write(
         root = warehouse / table_folder(target.table)
         small = count < dates * ROWS_TO_COMPRESS
         tables[target.call, number] = Table(plan, root, name, loaded_at, small, has_odd)
-    engines = threading.local()
 
     def add(table: Table, day: str, run: pa.RecordBatch, ends: bool) -> None:
-        if not hasattr(engines, "one"):  # with one thread it keeps the order of rows
-            engines.one = db.connect(memory, 1)
-            engines.one.execute("SET preserve_insertion_order = true; SET arrow_large_buffer_size = true")
-        table.add(engines.one, day, run, ends)
+        with connection.cursor() as cursor:
+            table.add(cursor, day, run, ends)
 
     with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
         before: list[Future[None]] = []
