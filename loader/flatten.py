@@ -214,7 +214,9 @@ def _rule_cells(plan: TablePlan) -> tuple[dict[str, str], dict[str, list[Leaf]]]
 
 def _cells(taken: dict[str, str], made: dict[str, str], source: str, needs: Sequence[str]) -> Cells:
     columns = "".join(f", {sql} AS {quote(name)}" for name, sql in made.items())
-    return Cells(taken, f"SELECT pos{columns} FROM {source} ORDER BY pos" if made else None, tuple(made), ("pos", *needs))
+    return Cells(
+        taken, f"SELECT pos{columns} FROM {source} ORDER BY pos" if made else None, tuple(made), ("pos", *needs)
+    )
 
 
 def _is_staged(leaf: Leaf) -> bool:

@@ -45,8 +45,8 @@ CREATE MACRO class_number(t) AS CASE WHEN kind_of_number(t) = 'DOUBLE' THEN clas
 CREATE MACRO class_boolean(t) AS CASE WHEN t IS NOT NULL THEN 'BOOLEAN' END;
 CREATE MACRO class_array(t) AS CASE WHEN NOT blank_array(t) THEN 'JSON' END;
 CREATE MACRO class_of(t, k) AS CASE k WHEN 'VARCHAR' THEN class_varchar(t) WHEN 'UBIGINT' THEN class_bigint(t)
-    WHEN 'BIGINT' THEN class_bigint(t) WHEN 'DOUBLE' THEN class_double(t) WHEN 'BOOLEAN' THEN class_boolean(t)
-    WHEN 'ARRAY' THEN class_array(t) END;
+    WHEN 'BIGINT' THEN class_bigint(t) WHEN 'DOUBLE' THEN class_double(t) WHEN 'NUMBER' THEN class_number(t)
+    WHEN 'BOOLEAN' THEN class_boolean(t) WHEN 'ARRAY' THEN class_array(t) END;
 
 -- The value's JSON text.
 CREATE MACRO json_of(t, k) AS CASE WHEN k = 'VARCHAR' THEN CAST(to_json(t) AS VARCHAR) ELSE t END;
