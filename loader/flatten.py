@@ -19,7 +19,9 @@ from loader.leaf_sql import Values, cell_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-CELLS_A_BATCH = 16 << 20  # of a batch of rows in order
+# A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
+CELLS_A_BATCH = 16 << 20
+BYTES_A_BATCH = 128 << 20
 
 _RULES = """pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
     original_timestamp, sent_at, received_at,
@@ -40,10 +42,11 @@ def stage(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def in_order(
-    connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool, has_odd: bool
+    connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool, has_odd: bool, size: int
 ) -> pa.RecordBatchReader:
     """All events by call, date and event table: their rule columns, the cells of context that tables share, and those
-    of odd events as `call_cells` and `event_cells` (`loader.odd`). To be read to its end."""
+    of odd events as `call_cells` and `event_cells` (`loader.odd`). To be read to its end. size: bytes of an event, on
+    average."""
     cells: dict[str, tuple[Leaf, str]] = {}
     for plan in plans:
         types = {column.name: column for column in plan.columns}
@@ -59,10 +62,11 @@ def in_order(
         joins = """LEFT JOIN (FROM odd_row WHERE NOT of_event) o_call USING (pos)
             LEFT JOIN (FROM odd_row WHERE of_event) o_event USING (pos)"""
     rules = _RULES.format(full_event="json(text)::VARCHAR" if full_event else "NULL::VARCHAR")
+    rows = max(min(CELLS_A_BATCH // (25 + len(cells)), BYTES_A_BATCH // max(size, 1), 122_880), 2048)
     connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
     return connection.sql(f"""
         SELECT {rules}{more} FROM {values.source} {_NAMES} {joins} ORDER BY call, received_date, event_table, pos
-    """).to_arrow_reader(min(max(CELLS_A_BATCH // (25 + len(cells)), 2048), 122_880))
+    """).to_arrow_reader(rows)
 
 
 def _staged(leaf: Leaf, type_: str) -> str:

@@ -59,7 +59,7 @@ def load(
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
-        commits = write(job, plans, report)
+        commits = write(job, plans, sum(each.text for each in reads), report)
         strict.refuse_discards(job, reads, commits)
         if replay:
             job.rewritten["rejects"] = replay.rewritten(job)
@@ -213,8 +213,11 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     return measured
 
 
-def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
-    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing."""
+def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> list[Commit]:
+    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing.
+
+    size: of the lines read, in bytes.
+    """
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]
@@ -223,9 +226,10 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
     filled = flatten.filled(job.sql)
     plans = [each.plan for each in there]
     has_odd = any(each.has_odd for each in there)
+    of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
     written = runs.write(
         job.sql,
-        flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd),
+        flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd, of_event),
         [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
         job.settings.warehouse,
         job.load_id,
