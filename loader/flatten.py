@@ -70,7 +70,7 @@ def in_order(
 
 
 def _staged(leaf: Leaf, type_: str) -> str:
-    """The column of `flat` with a path's cells of a type."""
+    """The column of rows in order with a path's cells of a type."""
     return f"c{leaf.path}_{type_.lower()}"
 
 

@@ -36,7 +36,10 @@ class ParquetFile:
 
     def close(self) -> DeltaFile:
         """Ends the file. What a table's log says of it."""
-        self._writer.close()
+        try:
+            self._writer.close()
+        finally:
+            self.abandon()
         (footer,) = self._footer
         statistics = {}
         for column in STATS_COLUMNS:
@@ -51,3 +54,7 @@ class ParquetFile:
             statistics[f'"{column.name}"'] = found
         size = self.path.stat().st_size
         return copy_stats((str(self.path), footer.num_rows, size, 0, statistics), self._root)
+
+    def abandon(self) -> None:
+        """Leaves the file as it is. (Else it would be ended when it is collected, where nobody hears of an error.)"""
+        self._writer.is_open = False

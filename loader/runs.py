@@ -37,15 +37,16 @@ _TYPES = {
 
 @dataclass(slots=True)
 class Table:
-    """A table that gets rows. small: whether it gets few a date."""
+    """A table that gets rows. name: of its files. small: whether it gets few rows a date. open: the files that are
+    being written, by date. written: the others, with their cells by column."""
 
     plan: TablePlan
     root: Path
-    name: str  # of its files
+    name: str
     loaded_at: datetime
     small: bool
     has_odd: bool
-    open: dict[str, ParquetFile] = field(default_factory=dict)  # by date
+    open: dict[str, ParquetFile] = field(default_factory=dict)
     written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
 
     def add(self, engine: duckdb.DuckDBPyConnection, day: str, run: pa.RecordBatch, ends: bool) -> None:
@@ -65,6 +66,7 @@ class Table:
         self.written.append((file.close(), file.cells))
 
     def _parts(self, run: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, flatten.Cells]]:
+        """The odd rows and the others, each with how their cells are made."""
         if self.has_odd:
             flag = "odd_call" if self.plan.target.event_table is None else "odd_event"
             is_odd = run.column(flag)
@@ -77,6 +79,7 @@ class Table:
     def _columns(
         self, engine: duckdb.DuckDBPyConnection, columns: Sequence[Column], run: pa.RecordBatch, cells: flatten.Cells
     ) -> list[pa.Array]:
+        """The columns of these rows."""
         made: dict[str, pa.ChunkedArray] = {}
         if cells.made:
             engine.register("run", run.select(cells.needs))
@@ -130,15 +133,20 @@ def write(
         with connection.cursor() as cursor:
             table.add(cursor, day, run, ends)
 
-    with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
-        before: list[Future[None]] = []
-        for batch in rows:
-            _finish(before)  # of the batch before: it is written while this one is made
-            before = [pool.submit(add, *each) for each in _runs(batch, tables)]
-        _finish(before)
-    for table in tables.values():
-        for day in list(table.open):
-            table.close(day)
+    try:
+        with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
+            before: list[Future[None]] = []
+            for batch in rows:
+                _finish(before)  # of the batch before: it is written while this one is made
+                before = [pool.submit(add, *each) for each in _runs(batch, tables)]
+            _finish(before)
+        for table in tables.values():
+            for day in list(table.open):
+                table.close(day)
+    finally:
+        for table in tables.values():
+            for file in table.open.values():
+                file.abandon()
     return {table.plan.target.table: table.result() for table in tables.values()}
 
 
@@ -151,14 +159,14 @@ def _runs(
     batch: pa.RecordBatch, tables: Mapping[tuple[str, int | None], Table]
 ) -> Iterator[tuple[Table, str, pa.RecordBatch, bool]]:
     """The runs of a batch, with their tables and dates; and whether the file ends with them."""
-    numbers = batch.column("event_table").fill_null(NO_TABLE).to_numpy()
+    calls = batch.column("call").to_numpy(zero_copy_only=False)
     days = batch.column(PARTITION).view(pa.int32()).to_numpy()
-    calls = batch.column("call").dictionary_encode().indices.to_numpy()
-    files = np.flatnonzero((np.diff(calls) != 0) | (np.diff(days) != 0)) + 1
+    numbers = np.nan_to_num(batch.column("event_table").to_numpy(zero_copy_only=False), nan=NO_TABLE)
+    files = np.flatnonzero((calls[1:] != calls[:-1]) | (np.diff(days) != 0)) + 1
     events = np.union1d(files, np.flatnonzero(np.diff(numbers)) + 1)
     for of_event, cuts in ((False, files), (True, events)):
         for start, end in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):
-            call = batch.column("call")[start].as_py()
+            call = calls[start]
             number = int(numbers[start]) if of_event else None
             if of_event and call != TRACK:
                 continue
