@@ -25,13 +25,21 @@ _EXAMPLES = {
     "max_event_tables": "1000",
     "threads": "4",
     "max_reject_share": "0.05",
+    "devices": '"attach"',
+    "shared_device": '"by_time"',
+    "merge_on": '["email"]',
+    "max_alias_partners": "10",
 }
 
 
 def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
     """The settings in force as a loader.toml, each with where it comes from. What is not set is a comment."""
-    lines = []
+    lines: list[tuple[str, str]] = []
+    section = None
     for option in OPTIONS:
+        if option.section != section:
+            section = option.section
+            lines.append((f"[{section}]", ""))
         value = _toml(option, getattr(settings, option.field))
         origin = origins[option.name]
         if value is None:
@@ -41,7 +49,7 @@ def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
         elif origin != "default":
             lines.append((f"# {option.name} = {value}", f"{origin}; not for loader.toml"))
     width = max(len(setting) for setting, _ in lines)
-    return "".join(f"{setting:<{width}}  # {origin}\n" for setting, origin in lines)
+    return "".join(f"{setting:<{width}}  # {origin}\n" if origin else f"{setting}\n" for setting, origin in lines)
 
 
 def as_json(settings: Settings, origins: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -68,7 +76,11 @@ def write_template(path: Path) -> None:
 def template() -> str:
     """The content of a new loader.toml."""
     parts = [_HEAD]
+    section = None
     for option in OPTIONS:
+        if option.section != section:
+            section = option.section
+            parts.append(f"[{section}]\n")
         if option.lasting:
             example = _EXAMPLES.get(option.name, "false")
             parts.append(f"# {option.help} Default: {option.default}.\n# {option.name} = {example}\n")

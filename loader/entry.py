@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from loader import books, flatten, ledger, split, store
 from loader.calls import OTHER_EVENTS, TRACK
@@ -79,7 +78,7 @@ def write(
 def of_rows(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Mapping[str, Any]]) -> str:
     """SELECT of rows of a table of the ledger that were made in Python."""
     name = f"ledger_{table}"
-    connection.register(name, pa.Table.from_pylist(list(rows), ledger.arrow_schema(ledger.TABLES[table])))
+    connection.register(name, ledger.arrow_table(ledger.TABLES[table], rows))
     return store.columns_sql(ledger.TABLES[table], name)
 
 

@@ -126,9 +126,15 @@ def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
         "BIGINT": pa.int64(),
         "VARCHAR": pa.string(),
         "JSON": pa.string(),
+        "BOOLEAN": pa.bool_(),
         "TIMESTAMPTZ": pa.timestamp("us", "UTC"),
     }
     return pa.schema([(column.name, types[column.type]) for column in columns])
+
+
+def arrow_table(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows that were made in Python as a relation for the engine."""
+    return pa.Table.from_pylist(list(rows), arrow_schema(columns))
 
 
 def file_rows(

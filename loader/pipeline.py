@@ -1,6 +1,7 @@
 """One command from files to published tables: the order of the stages, and nothing else."""
 
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from loader import amend, db, history, ledger, load, publish, replay, sources, store, users
+from loader import amend, db, history, ledger, load, publish, replay, resolve, resolved, sources, store
 from loader import restore as restores
 from loader.errors import LoaderError
 from loader.records import SourceFile
@@ -20,11 +21,20 @@ Progress = Callable[[str, int, int], None]  # stage, bytes read of the command's
 
 
 def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
-    """Loads what is new in the sources and publishes it; each load happens exactly once, whatever dies on the way.
+    """Loads what is new in the sources, resolves who is who, and publishes both together.
 
-    Raises LoaderError where it cannot go on. Loads of this command that were committed before that stay, and are
-    published by this run or the next.
+    Raises LoaderError where it cannot go on. What was committed before that stays, and is published by this run or the
+    next; each load happens exactly once, whatever dies on the way.
     """
+    return _run(settings, progress, resolving=True)
+
+
+def load_only(settings: Settings, progress: Progress = lambda *_: None) -> Report:
+    """The same without resolving: persons stay those of the last time."""
+    return _run(settings, progress, resolving=False)
+
+
+def _run(settings: Settings, progress: Progress, resolving: bool) -> Report:
     began = time.monotonic()
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
@@ -32,8 +42,12 @@ def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
         sources.refuse_empty(sources.find(settings.sources, settings.source, started)[1], ())
     report = Report()
     with _writing(settings, report, progress):
-        found, empty = sources.find(settings.sources, settings.source, started)
-        _load_all(settings, found, empty, report, progress)
+        listed, empty = sources.find(settings.sources, settings.source, started)
+        _load_all(settings, listed, empty, report, progress)
+        if resolving and not settings.dry_run:
+            progress("resolve", 0, 0)
+            found = _resolve(settings)
+            report.resolved = found.to_dict() if found else None
     report.seconds = time.monotonic() - began
     return report
 
@@ -47,6 +61,8 @@ def _writing(settings: Settings, report: Report, progress: Progress) -> Iterator
         store.open_warehouse(warehouse)
         shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
         report.recovered = store.recover(warehouse)
+        store.recover(warehouse, resolve.APP)
+        store.forget(warehouse, sys.maxsize, resolve.APP)
         try:
             yield
         finally:
@@ -70,6 +86,52 @@ def _load_all(
         # a dry run shows what all files together would come to
         taken, rest = (rest, []) if settings.dry_run else sources.take(rest, settings.load_bytes)
         load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
+
+
+def resolve_only(
+    settings: Settings,
+    *,
+    complete: bool = False,
+    change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None,
+) -> resolve.Resolved | None:
+    """Resolves who is who up to the last load, by the operator's rules as `change` leaves them, and publishes that.
+
+    None where there was nothing to do. complete: all events are looked at, not only the new ones.
+
+    Raises LoaderError where there is no warehouse, LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    with _writing(settings, Report(), lambda *_: None):
+        wanted = change(resolve.rules(settings.warehouse)) if change else None
+        return _resolve(settings, complete=complete, wanted=wanted)
+
+
+def verify(settings: Settings) -> resolve.Resolved:
+    """Resolves all events beside what there is, and counts the rows that differ; changes nothing."""
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    store.check_format(settings.warehouse)
+    with store.locked(settings.warehouse), _engine(settings) as connection:
+        store.recover(settings.warehouse)
+        store.recover(settings.warehouse, resolve.APP)
+        state = ledger.read(connection, settings.warehouse)
+        if (run := resolve.last(settings.warehouse)) is None or run.load_id != state.last_load:
+            raise LoaderError(f"{settings.warehouse}: is not resolved up to its last load. Run: loader resolve")
+        return resolve.verify(connection, settings, state)
+
+
+def _resolve(
+    settings: Settings, *, complete: bool = False, wanted: Sequence[resolve.Rule] | None = None
+) -> resolve.Resolved | None:
+    with _engine(settings) as connection:
+        state = ledger.read(connection, settings.warehouse)
+        if not state.last_load:
+            return None
+        return resolve.run(connection, settings, state, complete=complete, wanted=wanted)
+
+
+def _engine(settings: Settings) -> duckdb.DuckDBPyConnection:
+    return db.connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse))
 
 
 def replay_rejects(
@@ -110,10 +172,7 @@ def _amend(
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     warehouse = settings.warehouse
     store.check_format(warehouse)
-    with (
-        _writing(settings, Report(), lambda *_: None),
-        db.connect(settings.engine_memory, settings.threads, store.spill_folder(warehouse)) as connection,
-    ):
+    with _writing(settings, Report(), lambda *_: None), _engine(settings) as connection:
         return change(connection, settings, ledger.read(connection, warehouse))
 
 
@@ -126,6 +185,7 @@ def republish(settings: Settings) -> tuple[int, int]:
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse):
         store.recover(settings.warehouse)
+        store.recover(settings.warehouse, resolve.APP)
         load_id, tables = _publish(settings, afresh=True)
     if not load_id:
         raise LoaderError(f"{settings.warehouse}: nothing is loaded yet, so there is nothing to publish.")
@@ -147,10 +207,10 @@ def restore(settings: Settings, load_id: int) -> restores.Restored:
 
 
 def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
-    """Brings `users` and `warehouse.duckdb` up to the last load, if they are behind, or anew. That load (0: there is
-    none), and the number of tables."""
+    """Brings `warehouse.duckdb` up to the last load and the last run of who-is-who, if it is behind, or anew. That load
+    (0: there is none), and the number of tables."""
     warehouse = settings.warehouse
-    with db.connect(settings.engine_memory, settings.threads, store.spill_folder(warehouse)) as connection:
+    with _engine(settings) as connection:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
             return 0, 0
@@ -159,19 +219,29 @@ def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
         if any(load_id > state.last_load for load_id, _ in pending):
             at = state.last_load
             state = ledger.read(connection, warehouse, at)
+        shown = publish.published(warehouse)
+        afresh = afresh or shown is None or shown.warehouse != str(warehouse)
+        loaded = {commit.name for _, commits in pending for commit in commits}
 
         def view(schema: str, name: str, folder: str) -> publish.View:
             version = None if at is None else history.version_at(warehouse / folder, at)
             return publish.View(schema, name, folder, version)
 
         tables = [view("main", table, store.table_folder(table)) for table in state.tables]
-        if not settings.skip_users_table:
-            identifies = next(table.version for table in tables if table.name == "identifies")
-            users.rebuild(connection, warehouse, state.last_load, identifies)
-        tables.append(publish.View("main", users.TABLE, store.table_folder(users.TABLE)))
-        tables = [table for table in tables if (warehouse / table.folder).exists()]
-        views = tables + [view("loader", table, ledger.folder(table)) for table in ledger.TABLES]
-        changed = {commit.name for _, commits in pending for commit in commits} | {users.TABLE}
-        publish.up_to(connection, warehouse, state.last_load, views, changed, afresh)
+        views = [table for table in tables if afresh or table.name in loaded]
+        views += [view("loader", table, ledger.folder(table)) for table in ledger.TABLES]
+        names = {"main": {table.name for table in tables} | (set() if settings.skip_users_table else {"users"})}
+        now = publish.Shown(state.last_load, str(warehouse))
+        if store.manifests(warehouse, resolve.APP):  # a run got stuck on its way: persons stay as they are shown
+            now = replace(now, resolved_load=shown.resolved_load, resolve_id=shown.resolve_id) if shown else now
+        elif run := resolve.last(warehouse):
+            now = replace(now, resolved_load=run.load_id, resolve_id=run.resolve_id)
+            if afresh or not shown or shown.resolve_id != run.resolve_id:
+                then = ledger.read(connection, warehouse, run.load_id)
+                since = shown.resolved_load if shown and not afresh else 0
+                views += resolved.views(warehouse, then, run.load_id, since, not settings.skip_users_table)
+                names["resolved"] = resolved.names(then)
+        if afresh or shown != now:
+            publish.publish(connection, warehouse, views, shown=now, names=names, afresh=afresh)
     store.forget(warehouse, state.last_load)
     return state.last_load, len(tables)

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +14,30 @@ from loader.db import literal, quote
 from loader.schema import Column
 
 NAME = "warehouse.duckdb"
-SCHEMAS = ("main", "loader")
+SCHEMAS = ("main", "loader", "identity", "resolved")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view to publish: where it is seen, the folder of its Delta table, relative to the warehouse, and the version
-    (None: the newest)."""
+    """A view to publish: where it is seen, and what it shows: a SELECT, or the Delta table in a folder, relative to the
+    warehouse, at a version (None: the newest)."""
 
     schema: str
     name: str
-    folder: str
+    folder: str = ""
     version: int | None = None
+    sql: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `warehouse.duckdb` shows: a load, and persons resolved up to a load by a run (0: none were). warehouse: the
+    path that its views name."""
+
+    load_id: int
+    warehouse: str
+    resolved_load: int = 0
+    resolve_id: int = 0
 
 
 def publish(
@@ -33,17 +45,17 @@ def publish(
     warehouse: Path,
     views: Sequence[View],
     *,
-    load_id: int,
-    tables: Collection[str],
+    shown: Shown,
+    names: Mapping[str, Collection[str]],
     afresh: bool = False,
 ) -> None:
-    """Replaces these views, and keeps the others of `tables`; with `afresh` these are all there will be. Readers keep
-    what they have open. The load that the file shows is in `loader.published`, as is where the warehouse lies."""
+    """Replaces these views, and keeps the others of `names`, by schema; with `afresh` these are all there will be.
+    Readers keep what they have open. What the file shows is in `loader.published`."""
     path, beside = warehouse / NAME, warehouse / (NAME + ".part")
     try:
         if not afresh:
             shutil.copyfile(path, beside)
-        _write(connection, warehouse, beside, views, load_id, tables)
+        _write(connection, warehouse, beside, views, shown, names)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -57,50 +69,38 @@ def _write(
     warehouse: Path,
     beside: Path,
     views: Sequence[View],
-    load_id: int,
-    tables: Collection[str],
+    shown: Shown,
+    names: Mapping[str, Collection[str]],
 ) -> None:
     connection.execute(f"ATTACH {literal(str(beside))} AS target (STORAGE_VERSION 'v1.0.0')")
     try:
+        connection.execute("USE target")  # so that views find each other, whatever the file is called later
         for schema in SCHEMAS:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS target.{quote(schema)}")
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
         for view in views:
-            snapshot = delta.snapshot(warehouse / view.folder, view.version)
-            files = [file.path for file in snapshot.files]
-            select = view_sql(snapshot.columns, files, partitioned=any(file.partition for file in snapshot.files))
-            connection.execute(f"CREATE OR REPLACE VIEW target.{quote(view.schema)}.{quote(view.name)} AS {select}")
+            select = view.sql or table_sql(warehouse / view.folder, view.version)
+            connection.execute(f"CREATE OR REPLACE VIEW {quote(view.schema)}.{quote(view.name)} AS {select}")
         connection.execute(f"""
-            CREATE OR REPLACE VIEW target.loader.published AS
-            SELECT {load_id}::BIGINT AS load_id, {literal(str(warehouse))} AS warehouse
+            CREATE OR REPLACE VIEW loader.published AS
+            SELECT {shown.load_id}::BIGINT AS load_id, {literal(shown.warehouse)} AS warehouse,
+                {shown.resolved_load}::BIGINT AS resolved_load, {shown.resolve_id}::BIGINT AS resolve_id
         """)
         there = connection.execute("""
-            SELECT view_name FROM duckdb_views()
-            WHERE database_name = 'target' AND schema_name = 'main' AND NOT internal
+            SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'target' AND NOT internal
         """)
-        for (name,) in there.fetchall():
-            if name not in tables:
-                connection.execute(f"DROP VIEW target.main.{quote(name)}")
+        for schema, name in there.fetchall():
+            if name not in names.get(schema, {name}):
+                connection.execute(f"DROP VIEW {quote(schema)}.{quote(name)}")
     finally:
+        connection.execute("USE memory")
         connection.execute("DETACH target")
 
 
-def up_to(
-    connection: duckdb.DuckDBPyConnection,
-    warehouse: Path,
-    load_id: int,
-    tables: Sequence[View],
-    changed: Collection[str],
-    afresh: bool = False,
-) -> None:
-    """Publishes a load, if it is not published yet. tables: all views there are to be, of which the ledger's and those
-    named in `changed` are made; all of them with `afresh`, or where there is no usable file of before."""
-    shown = published(warehouse)
-    if shown == (load_id, str(warehouse)) and not afresh:
-        return
-    afresh = afresh or shown is None or shown[1] != str(warehouse)
-    views = [view for view in tables if afresh or view.schema == "loader" or view.name in changed]
-    names = {view.name for view in tables if view.schema == "main"}
-    publish(connection, warehouse, views, load_id=load_id, tables=names, afresh=afresh)
+def table_sql(root: Path, version: int | None = None) -> str:
+    """SELECT of the rows of a Delta table, typed."""
+    snapshot = delta.snapshot(root, version)
+    files = [file.path for file in snapshot.files]
+    return view_sql(snapshot.columns, files, partitioned=any(file.partition for file in snapshot.files))
 
 
 def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bool) -> str:
@@ -118,14 +118,14 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
     return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true, {hive})"
 
 
-def published(warehouse: Path) -> tuple[int, str] | None:
-    """The load that `warehouse.duckdb` shows and the path it was made for; None if it is not there or not readable."""
+def published(warehouse: Path) -> Shown | None:
+    """What `warehouse.duckdb` shows; None if it is not there or not readable."""
     path = warehouse / NAME
     if not path.exists():
         return None
     try:
         with duckdb.connect(str(path), read_only=True) as connection:
-            row: tuple[int, str] = connection.execute("SELECT load_id, warehouse FROM loader.published").fetchall()[0]
-            return row
+            columns = "load_id, warehouse, resolved_load, resolve_id"
+            return Shown(*connection.execute(f"SELECT {columns} FROM loader.published").fetchall()[0])
     except duckdb.Error:
         return None

@@ -21,6 +21,7 @@ class Report:
     rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
+    resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
     """
 
     files: int = 0
@@ -45,6 +46,7 @@ class Report:
     rewritten: list[dict[str, Any]] = field(default_factory=list)
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
+    resolved: dict[str, Any] | None = None
 
     @property
     def rejected(self) -> int:
@@ -66,8 +68,9 @@ def summary(report: Report, warehouse: str) -> str:
     """What a load did, in a few lines. warehouse: the words to add to a command, "" if it is the default one."""
     lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
+    persons = f"resolved {resolution(report.resolved)}\n" if report.resolved else ""
     if not report.files:
-        return "".join(lines) + (f"nothing new: {known}\n" if report.known_files else "")
+        return "".join(lines) + (f"nothing new: {known}\n" if report.known_files else "") + persons
     lines.append(
         f"loaded {many(report.loaded, 'event')} from {many(report.files, 'file')}"
         f"{f' ({known})' if report.known_files else ''} in {report.seconds:,.1f} s, {speed(report)}\n"
@@ -87,6 +90,7 @@ def summary(report: Report, warehouse: str) -> str:
             f"{many(report.written_files, 'file')} were written, for {many(report.dates, 'date')} of received_at: each "
             "date is a file of its own in each table, which takes its time\n"
         )
+    lines.append(persons)
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
     if report.rejects:
         lines.append(f"rejects are kept; to see them: loader rejects list{warehouse}\n")
@@ -100,6 +104,24 @@ def rewriting(done: Mapping[str, Any]) -> str:
     """What it cost to write a table anew."""
     names = ", ".join(done["columns"])
     return f"{done['table']} ({names}): {many(done['rows'], 'row')}, {size(done['bytes'])} in {done['seconds']:,.1f} s"
+
+
+def resolution(done: Mapping[str, Any]) -> str:
+    """What resolving came to: `12 events (all there are): 3 persons (new 2, merge 1)`."""
+    how = " (all there are)" if done["complete"] else ""
+    changes = f" ({counts(done['changes'])})" if done["changes"] else ""
+    blocked = f", {many(done['blocked'], 'id')} of events blocked" if done["blocked"] else ""
+    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}{blocked}"
+
+
+def oversize(done: Mapping[str, Any], warehouse: str) -> list[str]:
+    """A warning where a person has suspiciously many user ids. warehouse: as for `summary`."""
+    if not done["oversize"]:
+        return []
+    persons = (
+        f"{many(len(done['oversize']), 'person')} of more than 50 user ids ({', '.join(done['oversize'][:_NAMES])})"
+    )
+    return [f"{persons}: were different people taken for one? See: loader identity conflicts{warehouse}"]
 
 
 def speed(report: Report) -> str:
@@ -123,7 +145,7 @@ def warnings(report: Report, max_reject_share: float, warehouse: str) -> list[st
             f"{share}: more than max_reject_share ({max_reject_share:.4g}): {counts(report.rejects)}. "
             f"To see where: loader rejects list{warehouse}"
         )
-    return found + _refused(report)
+    return found + _refused(report) + (oversize(report.resolved, warehouse) if report.resolved else [])
 
 
 def _refused(report: Report) -> list[str]:

@@ -16,7 +16,7 @@ MIB = 1 << 20
 GIB = 1 << 30
 
 FILE = "loader.toml"
-LATER = ("identity", "storage", "notify")  # tables of loader.toml that this version does not know yet
+LATER = ("storage", "notify")  # tables of loader.toml that this version does not know yet
 
 
 def machine_memory() -> int:
@@ -42,6 +42,9 @@ class Settings:
     None is a third of the memory limit. dedup_window_days: None compares with all that was ever loaded.
     max_reject_share: rejects of a command by its items, 0 to 1; more needs a look. strict: a load with a reject or
     discard is none.
+    devices: attach, or merge: two user ids seen with one device are one person, too. shared_device: by_time, or none:
+    nobody's where no user id is. merge_on: traits that make user ids one person. max_alias_partners: a user id with
+    aliases to more others is a hub, whose aliases are set aside.
     """
 
     warehouse: Path = Path("warehouse")
@@ -69,6 +72,11 @@ class Settings:
     accept_new_rules: bool = False
     reload: bool = False
     dry_run: bool = False
+    # who is who (identity.md)
+    devices: str = "attach"
+    shared_device: str = "by_time"
+    merge_on: tuple[str, ...] = ()
+    max_alias_partners: int = 10
 
     @property
     def engine_memory(self) -> int:
@@ -92,6 +100,8 @@ RULES = (
 
 
 CONFLICTS = ("discard", "widen", "fail")
+DEVICES = ("attach", "merge")
+SHARED_DEVICE = ("by_time", "none")
 
 
 # --- values: from a flag or the environment (text) or from TOML (typed). ValueError says what is expected. ------------
@@ -167,9 +177,31 @@ def days(value: Any) -> int | None:
 
 def conflict(value: Any) -> str:
     """What to do with a value that does not fit its column."""
-    if isinstance(value, str) and value.strip().lower() in CONFLICTS:
+    return _one_of(CONFLICTS, value)
+
+
+def devices(value: Any) -> str:
+    """Whether devices attach to persons, or make them one."""
+    return _one_of(DEVICES, value)
+
+
+def shared_device(value: Any) -> str:
+    """Whose events without user id are on a device of several persons."""
+    return _one_of(SHARED_DEVICE, value)
+
+
+def _one_of(words: tuple[str, ...], value: Any) -> str:
+    if isinstance(value, str) and value.strip().lower() in words:
         return value.strip().lower()
-    raise ValueError(f"one of {', '.join(CONFLICTS)}")
+    raise ValueError(f"one of {', '.join(words)}")
+
+
+def traits(value: Any) -> tuple[str, ...]:
+    """Names of traits, as columns of identifies: a list, or text with commas between them."""
+    names = value.split(",") if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise ValueError("a list of traits, such as email")
+    return tuple(dict.fromkeys(name.strip() for name in names))
 
 
 def text(value: Any) -> str:
@@ -207,7 +239,7 @@ def json_paths(value: Any) -> tuple[str, ...]:
 class Option:
     """One setting as a person gives it. name: in loader.toml. field: in `Settings`. read: makes its value.
 
-    lasting: whether it may be in loader.toml; the others belong to one command.
+    lasting: whether it may be in loader.toml; the others belong to one command. section: the table it is in there.
     """
 
     name: str
@@ -215,6 +247,7 @@ class Option:
     help: str
     default: str
     lasting: bool = True
+    section: str | None = None
 
     @property
     def field(self) -> str:
@@ -253,7 +286,12 @@ OPTIONS = (
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
+    Option("devices", devices, "Devices attach to persons, or merge them.", "attach", section="identity"),
+    Option("shared_device", shared_device, "Of several persons: by_time, or none's.", "by_time", section="identity"),
+    Option("merge_on", traits, "Traits that make user ids one person, e.g. email.", "none", section="identity"),
+    Option("max_alias_partners", whole, "A user id with more aliases is a hub.", "10", section="identity"),
 )
+SECTIONS = {option.section for option in OPTIONS if option.section}
 
 
 def config_file(given: str | None) -> Path | None:
@@ -304,7 +342,16 @@ def _read_file(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file}: cannot read this file: {error.strerror}.") from None
     except ValueError as error:  # also of the encoding
         raise UsageError(f"{file}: is not TOML: {error}.") from None
-    known = {option.name: option for option in OPTIONS}
+    values: dict[str, Any] = {}
+    for section in SECTIONS & content.keys():
+        if not isinstance(content[section], dict):
+            raise UsageError(f"{file}: {section}: is a table of settings. Write [{section}] above them.")
+        values |= _read_section(file, content.pop(section), section)
+    return values | _read_section(file, content, None)
+
+
+def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -> dict[str, Any]:
+    known = {option.name: option for option in OPTIONS if option.section == section}
     values = {}
     for name, raw in content.items():
         option = known.get(name)
@@ -312,7 +359,9 @@ def _read_file(file: Path) -> dict[str, Any]:
             raise UsageError(f"{file}: [{name}]: this version of loader has no such settings yet. Remove them.")
         if option is None:
             close = difflib.get_close_matches(name, [o.name for o in OPTIONS if o.lasting], 1)
-            raise UsageError(f"{file}: {name}: there is no such setting.{f' Is it {close[0]}?' if close else ''}")
+            place = next((f" under [{o.section}]" for o in OPTIONS if close and o.name == close[0] and o.section), "")
+            at = f"[{section}] {name}" if section else name
+            raise UsageError(f"{file}: {at}: there is no such setting.{f' Is it {close[0]}{place}?' if close else ''}")
         if not option.lasting:
             raise UsageError(f"{file}: {name}: belongs to one command, not into a file. Give {option.flag} there.")
         values[name] = _value(option, f"{file}: {name}", raw)

@@ -22,6 +22,7 @@ from loader.delta import Commit, DeltaFile
 from loader.errors import LoaderError, LockedError, UsageError
 from loader.schema import Column, folder_of
 
+LOADER = "loader"  # the transactions of loads in the tables' logs
 FORMAT = 1  # of the warehouse folder
 ROWS_A_COPY = 50  # a date with more rows (on average) is written by a COPY of its own
 CELLS_A_GROUP = 16 << 20  # of a Parquet row group, which is built in memory, one a thread
@@ -203,43 +204,46 @@ def remove(warehouse: Path, commits: Sequence[Commit]) -> None:
             (warehouse / commit.folder / file.path).unlink()
 
 
-def _manifest(warehouse: Path, load_id: int) -> Path:
-    return warehouse / "loader" / "manifests" / f"{load_id:012d}.json"
+def _manifests(warehouse: Path, app: str) -> Path:
+    folder = warehouse / "loader" / "manifests"
+    return folder if app == LOADER else folder / app
 
 
-def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
+def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
     """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
     for commit in commits:
         delta.check(warehouse, commit)
         for file in commit.files:
             _sync(warehouse / commit.folder / file.path)
     content = {"format": FORMAT, "load_id": load_id, "commits": [commit.to_dict() for commit in commits]}
-    _write_certain(_manifest(warehouse, load_id), json.dumps(content))
+    folder = _manifests(warehouse, app)
+    folder.mkdir(exist_ok=True)
+    _write_certain(folder / f"{load_id:012d}.json", json.dumps(content))
 
 
-def manifests(warehouse: Path) -> list[tuple[int, list[Commit]]]:
-    """The loads that are certain and not yet published, oldest first."""
+def manifests(warehouse: Path, app: str = LOADER) -> list[tuple[int, list[Commit]]]:
+    """The loads that are certain and not yet published, oldest first; or the runs of another app."""
     found = []
-    for path in sorted((warehouse / "loader" / "manifests").glob("*.json")):
+    for path in sorted(_manifests(warehouse, app).glob("*.json")):
         content = json.loads(path.read_text())
         found.append((content["load_id"], [Commit.from_dict(commit) for commit in content["commits"]]))
     return found
 
 
-def recover(warehouse: Path) -> list[int]:
+def recover(warehouse: Path, app: str = LOADER) -> list[int]:
     """Finishes the loads that were certain when a run died, without reading their input again. Their ids."""
-    pending = manifests(warehouse)
+    pending = manifests(warehouse, app)
     for load_id, commits in pending:
-        commit(warehouse, load_id, commits)
+        commit(warehouse, load_id, commits, app)
     return [load_id for load_id, _ in pending]
 
 
-def commit(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
+def commit(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
     """Commits a load table by table, the last one when all others have it; those that have it already are left alone.
     The commits outlive a power cut: deltalake would take the empty file that it can leave for a commit of nothing."""
 
     def one(each: Commit) -> None:
-        delta.commit(warehouse, each, load_id)
+        delta.commit(warehouse, each, load_id, app)
         log = warehouse / each.folder / "_delta_log"
         _sync(max(log.glob("[0-9]*.json")))
         _sync(log)
@@ -251,9 +255,9 @@ def commit(warehouse: Path, load_id: int, commits: Sequence[Commit]) -> None:
         one(each)
 
 
-def forget(warehouse: Path, load_id: int) -> None:
+def forget(warehouse: Path, load_id: int, app: str = LOADER) -> None:
     """Removes the manifests of the loads up to this one: they are published."""
-    for path in (warehouse / "loader" / "manifests").glob("*.json"):
+    for path in _manifests(warehouse, app).glob("*.json"):
         if int(path.stem) <= load_id:
             path.unlink()
 

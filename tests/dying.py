@@ -66,7 +66,7 @@ class Steps:
 def main() -> None:
     step, warehouse, *arguments = sys.argv[1:]
     faulthandler.dump_traceback_later(240, exit=True)  # one that hangs tells where
-    from loader import cli, pipeline, users  # noqa: F401 - imported before the steps are counted
+    from loader import cli, pipeline, resolved  # noqa: F401 - imported before the steps are counted
 
     steps = Steps(Path(warehouse), int(step))
     threading.setprofile(steps.look)

@@ -256,7 +256,7 @@ def test_a_fault_stops_the_load(name: str, loaded: Path, monkeypatch: pytest.Mon
     """The warehouse is as before, so that the next test can use it, too."""
     fault, message = FAULTS[name]
     before = state(loaded)
-    assert len(before[0]) == 14
+    assert len(before[0]) == 13
     monkeypatch.setattr(*fault())
     with pytest.raises(books.BooksError, match=f"the books do not balance, {message}"):
         load(loaded)

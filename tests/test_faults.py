@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import loader
-from loader import store
+from loader import pipeline, store
 from loader.delta import Commit, DeltaFile
 from loader.errors import LoaderError
 from tests import test_store, warehouses
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 def load(folder: Path, *names: str, progress: Callable[[str, int, int], None] = lambda *_: None) -> loader.Report:
     sources = tuple(str(folder / "in" / name) for name in names)
     settings = loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=1, max_load_bytes=1)
-    return loader.run(settings, progress)
+    return pipeline.load_only(settings, progress)
 
 
 def command(folder: Path, *arguments: str, start: str = "pass") -> "subprocess.CompletedProcess[str]":

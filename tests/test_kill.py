@@ -35,7 +35,7 @@ def settings(folder: Path, *names: str) -> loader.Settings:
 
 
 def load(folder: Path, *names: str) -> loader.Report:
-    return loader.run(settings(folder, *names))
+    return pipeline.load_only(settings(folder, *names))
 
 
 def restore(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import loader
-from loader import db, ledger
+from loader import db, ledger, pipeline
 from loader.errors import UsageError
 from loader.schema import Column
 from tests import warehouses
@@ -60,7 +60,7 @@ def put(folder: Path, name: str, data: bytes) -> str:
 
 
 def run(folder: Path, *sources: str, **settings: Any) -> loader.Report:
-    return loader.run(loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=2, **settings))
+    return pipeline.load_only(loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=2, **settings))
 
 
 @pytest.fixture(scope="module")

@@ -170,9 +170,9 @@ def test_a_warehouse_that_was_moved(loaded: Path, tmp_path: Path) -> None:
     folder = tmp_path / "moved"
     with pytest.raises(LoaderError, match=r"was moved here from .*\. Run: loader publish"):
         warehouse.connect(folder / "warehouse")
-    assert publish.published(folder / "warehouse") == (1, str(loaded / "warehouse"))
+    assert publish.published(folder / "warehouse") == publish.Shown(1, str(loaded / "warehouse"), 1, 1)
     assert loader.run(loader.Settings(warehouse=folder / "warehouse")).loads == []
-    assert publish.published(folder / "warehouse") == (1, str(folder / "warehouse"))
+    assert publish.published(folder / "warehouse") == publish.Shown(1, str(folder / "warehouse"), 1, 1)
     views = warehouses.query(folder, "SELECT sql FROM duckdb_views() WHERE NOT internal")
     assert not [sql for (sql,) in views if str(loaded) in sql]
     assert warehouses.tables(folder) == warehouses.tables(loaded)

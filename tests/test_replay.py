@@ -54,7 +54,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_bytes(data)
         os.utime(path, (MODIFIED.timestamp(), MODIFIED.timestamp()))
     wanted = loader.Settings(warehouse=folder / "warehouse", sources=(str(folder / "in"),))
-    assert loader.run(wanted).rejected == 7
+    assert pipeline.load_only(wanted).rejected == 7
     exported = CliRunner().invoke(main, ["rejects", "export", "--warehouse", str(folder / "warehouse")]).stdout
     for old, new in MENDS.items():
         assert exported.count(old) == 1
@@ -165,7 +165,7 @@ def test_the_second_replay_does_nothing(run: Run, folder: Path) -> None:
     assert done.stderr == "replayed 0 rejects; 4 rejects were replayed before; 3 lines are as before, and not tried\n"
     assert content(folder) == before
     files = {name for name, *_ in query("SELECT uri FROM loader.files")}
-    report = loader.run(loader.Settings(warehouse=folder / "warehouse", sources=tuple(files)))
+    report = pipeline.load_only(loader.Settings(warehouse=folder / "warehouse", sources=tuple(files)))
     assert (report.known_files, report.loads) == (2, [])
 
 

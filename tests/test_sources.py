@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import loader
-from loader import sources
+from loader import pipeline, sources
 from loader.errors import LoaderError
 from loader.records import SourceFile
 from tests import warehouses
@@ -121,7 +121,7 @@ def test_nothing_to_read(given: str, message: str, folder: Path) -> None:
 
 def test_nothing_happens_without_files(folder: Path) -> None:
     with pytest.raises(LoaderError, match="no such file"):
-        loader.run(loader.Settings(warehouse=folder / "warehouse", sources=("no.jsonl",)))
+        pipeline.load_only(loader.Settings(warehouse=folder / "warehouse", sources=("no.jsonl",)))
     assert not (folder / "warehouse").exists()
 
 
@@ -181,9 +181,9 @@ def test_what_is_gone_since_it_was_loaded_is_no_error(tmp_path: Path) -> None:
     assert warehouses.load(tmp_path, {"a.jsonl": event}).loaded == 1
     (folder / "a.jsonl").unlink()
     for given in (folder, folder / "a.jsonl", folder / "*.jsonl"):
-        report = loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(given),)))
+        report = pipeline.load_only(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(given),)))
         assert (report.known_files, report.loaded) == (0, 0)
     folder.rmdir()
-    assert loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(folder),))).loaded == 0
+    assert pipeline.load_only(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(folder),))).loaded == 0
     with pytest.raises(LoaderError, match=r"other: there is no such file or folder"):
-        loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(tmp_path / "other"),)))
+        pipeline.load_only(loader.Settings(warehouse=tmp_path / "warehouse", sources=(str(tmp_path / "other"),)))

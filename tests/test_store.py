@@ -86,7 +86,7 @@ def on_write(condition):
 
 warehouse, source, death = sys.argv[1:]
 exec(death)
-loader.run(loader.Settings(warehouse=Path(warehouse), sources=(source,), threads=1))
+pipeline.load_only(loader.Settings(warehouse=Path(warehouse), sources=(source,), threads=1))
 """
 
 
@@ -108,7 +108,7 @@ def copy(folder: Path, to: Path) -> Path:
 
 def run(folder: Path, *names: str) -> loader.Report:
     sources = tuple(str(folder / "in" / name) for name in names)
-    return loader.run(loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=1))
+    return pipeline.load_only(loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -224,11 +224,11 @@ def test_another_run_holds_the_lock(tmp_path: Path) -> None:
             with pytest.raises(
                 LockedError, match=rf"another run is at work: process {process.pid} on .*, since 20"
             ) as error:
-                loader.run(asked)
+                pipeline.load_only(asked)
         assert error.value.exit is Exit.LOCKED
         assert not (tmp_path / "warehouse" / "loader" / "format").exists()
         process.kill()
-    assert loader.run(settings).loads == [1]
+    assert pipeline.load_only(settings).loads == [1]
     assert not (tmp_path / "warehouse" / "loader" / "holder").exists()
 
 
@@ -249,7 +249,7 @@ def test_paths(name: str, tmp_path: Path, uninterrupted: list[Any]) -> None:
 def test_paths_that_would_be_misread(character: str, tmp_path: Path) -> None:
     warehouse = tmp_path / f"id{character}9" / "warehouse"
     with pytest.raises(UsageError, match="a warehouse's path may not contain") as error:
-        loader.run(loader.Settings(warehouse=warehouse))
+        pipeline.load_only(loader.Settings(warehouse=warehouse))
     assert repr(character) in str(error.value)
     assert error.value.exit is Exit.USAGE
     assert [*tmp_path.iterdir()] == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import loader
-from loader import store
+from loader import pipeline, store
 from loader.strict import StrictError
 from tests import warehouses
 from tests.conftest import Run
@@ -142,4 +142,4 @@ def test_duplicates_are_fine_in_a_strict_load_and_a_dry_run_shows_the_rejects(ru
     assert done.exit_code == 0
     assert [file["rejected"] for file in json.loads(done.stdout)["planned_files"]] == [3]
     with pytest.raises(StrictError, match="strict: 3 rejects"):
-        loader.run(loader.Settings(warehouse=tmp_path / "warehouse", sources=("in",), strict=True))
+        pipeline.load_only(loader.Settings(warehouse=tmp_path / "warehouse", sources=("in",), strict=True))

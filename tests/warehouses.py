@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 import loader
+from loader import pipeline
 
 CALL_TABLES = ("identifies", "tracks", "pages", "screens", "groups", "aliases", "resets")
 # Columns that say when and where a row was loaded.
@@ -35,13 +36,22 @@ def lines(*events: Any) -> bytes:
 
 def load(folder: Path, files: Mapping[str, bytes], **settings: Any) -> loader.Report:
     """Writes the files below `folder/in` and loads them (only these) into `folder/warehouse`."""
+    return pipeline.load_only(_settings(folder, files, settings))
+
+
+def run(folder: Path, files: Mapping[str, bytes], **settings: Any) -> loader.Report:
+    """The same, and works out who is who."""
+    return loader.run(_settings(folder, files, settings))
+
+
+def _settings(folder: Path, files: Mapping[str, bytes], settings: Mapping[str, Any]) -> loader.Settings:
     sources = []
     for name, data in files.items():
         path = folder / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         sources.append(str(path))
-    return loader.run(loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **settings))
+    return loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **settings)
 
 
 @contextmanager

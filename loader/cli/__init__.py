@@ -12,6 +12,7 @@ import click
 
 from loader import failure, settings
 from loader.cli.discards import discards
+from loader.cli.explain import explain
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -22,17 +23,23 @@ from loader.cli.frame import (
     gather,
     inform,
     say,
+    section_options,
     setting_options,
     show_progress,
     write_json,
 )
+from loader.cli.identity import identity, resolve
 from loader.cli.rejects import rejects
 from loader.cli.restore import restore
 from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from loader.progress import Progress
     from loader.report import Report
+    from loader.settings import Settings
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings=CONTEXT)
@@ -45,6 +52,25 @@ def main() -> None:
 main.add_command(rejects)
 main.add_command(discards)
 main.add_command(widen)
+main.add_command(resolve)
+main.add_command(identity)
+main.add_command(explain)
+
+
+@main.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@setting_options
+@section_options("identity")
+@common
+@click.pass_context
+def run(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
+    """Load what is new, work out who is who, and publish both: the line for cron.
+
+    SOURCE is a file, a folder, a glob or - (stdin).
+    """
+    from loader import pipeline
+
+    _load(ctx, sources, flags, pipeline.run)
 
 
 @main.command()
@@ -55,13 +81,24 @@ main.add_command(widen)
 def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
     """Load what is new in files and publish it.
 
-    SOURCE is a file, a folder, a glob or - (stdin).
+    SOURCE is a file, a folder, a glob or - (stdin). Persons stay those of the last `loader run` or `loader resolve`.
     """
-    from loader import pipeline, report
+    from loader import pipeline
+
+    _load(ctx, sources, flags, pipeline.load_only)
+
+
+def _load(
+    ctx: click.Context,
+    sources: tuple[str, ...],
+    flags: dict[str, Any],
+    do: "Callable[[Settings, Progress], Report]",
+) -> None:
+    from loader import report
 
     wanted, origins = gather(ctx, flags)
     with show_progress(ctx) as shown:
-        found = pipeline.run(replace(wanted, sources=sources), shown)
+        found = do(replace(wanted, sources=sources), shown)
     at = f" --warehouse {shlex.quote(str(wanted.warehouse))}" if origins["warehouse"] == "--warehouse" else ""
     if ctx.obj["json"]:
         write_json(found.to_dict())
@@ -193,6 +230,7 @@ def publish(ctx: click.Context) -> None:
 
 @main.command()
 @setting_options
+@section_options("identity")
 @common
 @click.pass_context
 def config(ctx: click.Context, /, **flags: Any) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from loader import failure, progress, settings
 from loader.errors import Exit
-from loader.settings import OPTIONS, Settings
+from loader.settings import OPTIONS, Option, Settings
 
 # The engine takes a third of a second to import: the commands do that, so that --help and --version need not wait.
 if TYPE_CHECKING:
@@ -123,7 +123,16 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
 def setting_options(command: Command, without: Collection[str] = ()) -> Command:
     """An option for every setting but the warehouse, and those that the command goes without. Their values are read,
     with those of elsewhere, by `gather`."""
-    for option in reversed(OPTIONS):
+    return _add(command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse")])
+
+
+def section_options(section: str) -> Callable[[Command], Command]:
+    """An option for every setting of a table of loader.toml."""
+    return lambda command: _add(command, [option for option in OPTIONS if option.section == section])
+
+
+def _add(command: Command, options: Sequence[Option]) -> Command:
+    for option in reversed(options):
         more: dict[str, Any] = {"metavar": "TEXT"}
         flag = option.flag
         if option.read is settings.switch:
@@ -133,11 +142,14 @@ def setting_options(command: Command, without: Collection[str] = ()) -> Command:
             more["metavar"] = {"size": "SIZE", "days": "DAYS"}.get(option.read.__name__, "NUMBER")
         elif option.read is settings.conflict:
             more["metavar"] = "|".join(settings.CONFLICTS)
+        elif option.read is settings.devices:
+            more["metavar"] = "|".join(settings.DEVICES)
+        elif option.read is settings.shared_device:
+            more["metavar"] = "|".join(settings.SHARED_DEVICE)
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
-        if option.name != "warehouse" and option.name not in without:
-            text = f"{option.help} [{option.variable}; default: {option.default}]"
-            command = click.option(flag, option.name, help=text, **more)(command)
+        text = f"{option.help} [{option.variable}; default: {option.default}]"
+        command = click.option(flag, option.name, help=text, **more)(command)
     return command
 
 

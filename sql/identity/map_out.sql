@@ -1,0 +1,7 @@
+-- name: map_out
+-- reads: map_now, old_map
+-- writes: map_out
+-- grain: one row per id that is new or changes
+SELECT id_type, id, person_id, status, first_seen, last_seen, events, own_first, own_last, partners FROM map_now
+EXCEPT
+SELECT id_type, id, person_id, status, first_seen, last_seen, events, own_first, own_last, partners FROM old_map
