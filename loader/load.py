@@ -1,7 +1,6 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from loader import (
     odd,
     plan,
     read,
+    runs,
     shape,
     split,
     store,
@@ -66,7 +66,7 @@ def load(
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
-        commits = write(job, plans, report)
+        commits = write(job, plans, sum(each.text for each in reads), report)
         strict.refuse_discards(job, reads, commits)
         if replay:
             job.rewritten["rejects"] = replay.rewritten(job)
@@ -173,7 +173,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         )
     done = {each.plan.target.table for each in planned}
     planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
-    flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
+    flatten.stage(job.sql)
     odd.stage(job.sql, [each.plan for each in planned])
     return planned
 
@@ -229,19 +229,32 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     return measured
 
 
-def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
-    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing."""
+def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> list[Commit]:
+    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing.
+
+    size: of the lines read, in bytes.
+    """
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]
     for each in there:
         _check_there(job, each)
     filled = flatten.filled(job.sql)
-    with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
-        written = list(pool.map(lambda each: _write_table(job, each), there))
+    plans = [each.plan for each in there]
+    has_odd = any(each.has_odd for each in there)
+    of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
+    written = runs.write(
+        job.sql,
+        flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd, of_event),
+        [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
+        job.settings.warehouse,
+        job.load_id,
+        job.started,
+    )
     discards.of_events(job.sql)
     discards.of_repeated_keys(job.sql, job.settings.json_paths)
-    for each, result in zip(there, written, strict=True):
+    for each in there:
+        result = written[each.plan.target.table]
         short = [name for name, count in each.values.items() if result.cells.get(name, 0) < count]
         discards.of_table(job.sql, each.plan, short)
         if each.has_odd:
@@ -257,7 +270,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
             {column: result.cells.get(column, 0) + lost.get(column, 0) for column in each.values},
         )
         add(report.rows, {name: result.rows})
-    results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
+    results = {table: result.files for table, result in written.items()}
     report.written_files += sum(len(files) for files in results.values())
     report.dates = max(report.dates, *(len(each.dates) for each in planned))
     rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
@@ -276,17 +289,6 @@ def _check_there(job: Job, planned: Planned) -> None:
         raise LoaderError(
             f"{root}: this table was loaded before, and is gone. Put the folder back from a backup, or load all files "
             "into a new warehouse."
-        )
-
-
-def _write_table(job: Job, planned: Planned) -> store.Written:
-    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
-    folder = store.table_folder(planned.plan.target.table)
-    with job.sql.cursor() as cursor:
-        cursor.execute("SET enable_progress_bar = false")
-        columns = len(planned.plan.columns)
-        return store.write(
-            cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates, columns
         )
 
 
