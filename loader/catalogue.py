@@ -15,28 +15,44 @@ _WHAT = {
     "tracks": "every track, without its properties",
     "users": "one row a user_id, latest traits",
     OTHER_EVENTS: "tracks whose event has no table",
+    "resolved.users": "one row a living person, latest traits",
+    "resolved.user_traits": "one row a person and trait: where it came from",
+    "resolved.sessions": "one row a session",
+    "resolved.timeline": "every event of a person",
+    "identity.edges": "one row a tie of two ids",
+    "identity.map": "one row an id: whose it is",
+    "identity.persons": "one row a person that ever was",
+    "identity.person_changes": "persons as they came, merged and split",
+    "identity.device_intervals": "one row a stretch of a shared device",
+    "identity.conflicts": "one row a doubt about who is who",
+    "identity.rules": "one row a rule of the operator",
     "loader.published": "the load that is seen",
     "loader.loads": "one row a load",
     "loader.files": "one row a file and load",
     "loader.rejects": "lines and elements that are no events",
     "loader.discards": "values without a cell",
     "loader.schema_changes": "tables and columns as they were made",
+    "loader.models": "one row a model of your own: its last result",
 }
+_REST = {"main": "one event", "resolved": "one event, with its person", "models": "a model of your own"}
 _FIRST = [*CALL_TABLES.values(), "users", OTHER_EVENTS]
+_SCHEMAS = ["main", "resolved", "models", "identity", "loader"]
 _TABLES = f"""
     WITH change AS (
         SELECT table_name, min(load_id) AS created, max(load_id) AS changed FROM loader.schema_changes GROUP BY ALL
     )
-    SELECT if(schema_name = 'main', '', schema_name || '.') || view_name, column_count, created, changed
+    SELECT schema_name, if(schema_name = 'main', '', schema_name || '.') || view_name, column_count, created, changed,
+        comment
     FROM duckdb_views() LEFT JOIN change ON schema_name = 'main' AND table_name = view_name
     WHERE NOT internal
-    ORDER BY schema_name <> 'main', coalesce(list_position({_FIRST!r}, view_name), 99), view_name
+    ORDER BY list_position({_SCHEMAS!r}, schema_name), coalesce(list_position({_FIRST!r}, view_name), 99), view_name
 """
 # `users` has the columns of identifies, and no changes of its own.
 _COLUMNS = """
     WITH change AS (
         SELECT column_name, max_by(new_type, load_id) AS type, min(load_id) AS load_id FROM loader.schema_changes
-        WHERE table_name = if($name = 'users', 'identifies', $name) AND column_name IS NOT NULL GROUP BY ALL
+        WHERE $schema IN ('main', 'resolved') AND table_name = if($name = 'users', 'identifies', $name)
+            AND column_name IS NOT NULL GROUP BY ALL
     )
     SELECT column_name, coalesce(type, replace(data_type, 'TIMESTAMP WITH TIME ZONE', 'TIMESTAMPTZ')), load_id
     FROM duckdb_columns() LEFT JOIN change USING (column_name)
@@ -45,16 +61,17 @@ _COLUMNS = """
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The tables: call tables first, those of `loader` last. created, changed: by which load; None where by none."""
+    """The tables, by schema: call tables first, those of `loader` last. created, changed: by which load; None where by
+    none. what: a model's is its grain, if it says that."""
     return [
         {
             "table": name,
             "columns": columns,
             "created": created,
             "changed": changed,
-            "what": _WHAT.get(name, "one event"),
+            "what": _WHAT.get(name) or comment or _REST.get(schema, ""),
         }
-        for name, columns, created, changed in connection.execute(_TABLES).fetchall()
+        for schema, name, columns, created, changed, comment in connection.execute(_TABLES).fetchall()
     ]
 
 

@@ -30,6 +30,7 @@ _EXAMPLES = {
     "max_event_tables": "1000",
     "threads": "4",
     "max_reject_share": "0.05",
+    "models": '"models"',
     "max_runtime": '"2h"',
     "devices": '"attach"',
     "shared_device": '"by_time"',

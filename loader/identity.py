@@ -64,6 +64,7 @@ HIDDEN = {"edges": ("first_received_at",), "map": ("own_first", "own_last", "par
 
 PERSON = _columns("""person_id VARCHAR, primary_user_id VARCHAR, user_ids JSON, anonymous_ids JSON,
     first_seen TIMESTAMPTZ, last_seen TIMESTAMPTZ, events BIGINT, sessions BIGINT""")
+OVERSIZE = 50  # user ids of a person; more are an alarm (R8; sql/views/conflicts.sql has it, too)
 LISTS = ("user_ids", "anonymous_ids")  # text of JSON on disk, lists for analysts
 
 

@@ -1,6 +1,6 @@
 """Everything counted, for a person and for a machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ class Report:
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
     resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
+    models: the user's own that were to run: name, file, rows, seconds (both None where it failed), error.
     """
 
     files: int = 0
@@ -50,6 +51,7 @@ class Report:
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
     resolved: dict[str, Any] | None = None
+    models: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rejected(self) -> int:
@@ -73,6 +75,7 @@ def summary(report: Report, warehouse: str) -> str:
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
     left = [f"left for the next run: {text}\n" for text in left_files(report)]
     persons = f"resolved {resolution(report.resolved)}\n" if report.resolved else ""
+    persons += modelling(report.models)
     if not report.files:
         nothing = [f"nothing new: {known}\n"] if report.known_files and not left else []
         return "".join([*lines, *nothing, *left, persons])
@@ -127,7 +130,24 @@ def resolution(done: Mapping[str, Any]) -> str:
     """What resolving came to: `12 events (all there are): 3 persons (new 2, merge 1)`."""
     how = " (all there are)" if done["complete"] else ""
     changes = f" ({counts(done['changes'])})" if done["changes"] else ""
-    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}"
+    blocked = f", {many(done['blocked'], 'id')} of events blocked" if done["blocked"] else ""
+    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}{blocked}"
+
+
+def oversize(done: Mapping[str, Any], warehouse: str) -> list[str]:
+    """A warning where a person has suspiciously many user ids. warehouse: as for `summary`."""
+    if not done["oversize"]:
+        return []
+    persons = (
+        f"{many(len(done['oversize']), 'person')} of more than 50 user ids ({', '.join(done['oversize'][:_NAMES])})"
+    )
+    return [f"{persons}: were different people taken for one? See: loader identity conflicts{warehouse}"]
+
+
+def modelling(models: Sequence[Mapping[str, Any]]) -> str:
+    """What the user's models made, in a line; "" for nothing."""
+    made = [f"{each['name']} {many(each['rows'], 'row')}" for each in models if not each["error"]]
+    return f"made {many(len(made), 'model')}: {', '.join(made)}\n" if made else ""
 
 
 def speed(report: Report) -> str:
@@ -151,7 +171,7 @@ def warnings(report: Report, max_reject_share: float, warehouse: str) -> list[st
             f"{share}: more than max_reject_share ({max_reject_share:.4g}): {counts(report.rejects)}. "
             f"To see where: loader rejects list{warehouse}"
         )
-    return found + _refused(report)
+    return found + _refused(report) + (oversize(report.resolved, warehouse) if report.resolved else [])
 
 
 def unread(report: Report, most: int) -> list[str]:

@@ -40,14 +40,20 @@ class Last:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a run came to. load: up to which. complete: all events were looked at, not the new ones only. persons: those
-    that live. changes: what happened to persons, by kind. differences: rows by table, where they were asked for."""
+    """What a run came to. load: up to which. complete: all events were looked at, not the new ones only.
+
+    persons: those that live. changes: what happened to persons, by kind. blocked: how often these events had an id
+    that is nobody's. oversize: persons of more than 50 user ids, of those touched. differences: rows by table, where
+    they were asked for.
+    """
 
     load: int
     complete: bool
     events: int
     persons: int
     changes: dict[str, int]
+    blocked: int
+    oversize: list[str]
     differences: dict[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class Settings:
     devices: attach, or merge: two user ids seen with one device are one person, too. shared_device: by_time, or none:
     nobody's where no user id is. merge_on: traits that make user ids one person. max_alias_partners: a user id with
     aliases to more others is a hub, whose aliases are set aside.
+    models: the folder of a user's own SQL models.
     """
 
     warehouse: Path = Path("warehouse")
@@ -103,6 +104,8 @@ class Settings:
     shared_device: str = "by_time"
     merge_on: tuple[str, ...] = ()
     max_alias_partners: int = 10
+    # what runs after it
+    models: Path | None = None
 
     @property
     def engine_memory(self) -> int:
@@ -180,6 +183,7 @@ OPTIONS = (
     Option("threads", whole, "Threads of the engine.", "one a core"),
     Option("max_reject_share", share, "Rejects by items; a command with more ends with exit code 3.", "0.05"),
     Option("strict", switch, "A load with any reject or discard loads nothing; exit code 1.", "off"),
+    Option("models", folder, "A folder of SQL models of your own, *.sql.", "none"),
     Option("max_runtime", duration, "Begin no more files after that time, such as 45s, 30m, 2h.", "no limit"),
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
@@ -235,7 +239,7 @@ def _value(option: Option, place: str, raw: Any) -> Any:
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """The settings of a loader.toml, by name; a warehouse given there is relative to the file."""
+    """The settings of a loader.toml, by name; a folder given there is relative to the file."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -265,7 +269,7 @@ def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -
         if not option.lasting:
             raise UsageError(f"{file}: {name}: belongs to one command, not into a file. Give {option.flag} there.")
         values[name] = _value(option, f"{file}: {name}", raw)
-        if name == "warehouse":
+        if option.read is folder:
             values[name] = file.parent / values[name]
         if name == "sources":
             kept = (each == "-" or storage.is_bucket(each) for each in values[name])

@@ -40,6 +40,7 @@ _FILES = f"""
     SELECT view_name, path, day FROM dated SEMI JOIN (SELECT DISTINCT day FROM dated ORDER BY day DESC LIMIT {DAYS})
     USING (day)
 """
+_MODELS = "SELECT name AS model, rows, load_id AS load, error FROM loader.models ORDER BY name"
 _ROWS = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
 
 
@@ -49,14 +50,14 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
     days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
     most, or `every` one; more_tables: how many that leaves out. rejects: those that are open, discards: those not
     replayed, by reason. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most
-    frequent.
+    frequent. models: the user's own, with the rows and the load of their last result, and why there is no newer one.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
     loads = connection.sql(_LOADS)
     files: list[tuple[str, str, date]] = connection.execute(_FILES).fetchall()
     chosen, more = _choose(files, every)
-    there = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = $name", {"name": OTHER_EVENTS})
-    nameless = connection.execute(_NAMELESS).fetchall() if there.fetchall() != [(0,)] else []
+    nameless = connection.execute(_NAMELESS).fetchall() if _there(connection, "main", OTHER_EVENTS) else []
+    models = connection.sql(_MODELS) if _there(connection, "loader", "models") else None
     return {
         "warehouse": str(warehouse.absolute()),
         "load": load,
@@ -68,7 +69,13 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
         "rejects": _open_rejects(connection),
         "discards": dict(connection.execute(_DISCARDS).fetchall()),
         "events_without_table": [{"event": event, "rows": rows} for event, rows in nameless],
+        "models": [dict(zip(models.columns, row, strict=True)) for row in models.fetchall()] if models else [],
     }
+
+
+def _there(connection: duckdb.DuckDBPyConnection, schema: str, view: str) -> bool:
+    sql = "SELECT 1 FROM duckdb_views() WHERE schema_name = $schema AND view_name = $view"
+    return bool(connection.execute(sql, {"schema": schema, "view": view}).fetchall())
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,12 @@ def write(found: dict[str, Any]) -> str:
     if names := found["events_without_table"]:
         listed = [[each["event"], number(each["rows"])] for each in names]
         parts.append(table(["event without a table (see other_events)", "rows"], listed, [1]))
+    if models := found["models"]:
+        listed = [
+            [e["model"], *("" if e[key] is None else number(e[key]) for key in ("rows", "load")), e["error"] or ""]
+            for e in models
+        ]
+        parts.append(table(["model", "rows", "of load", "error"], listed, [1, 2]))
     return "\n".join(parts)
 
 

@@ -242,9 +242,14 @@ def commit(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = 
     cut: deltalake would take the empty file that it can leave for a commit of nothing."""
     for each in commits:
         delta.commit(warehouse, each, load_id, app)
-        log = warehouse / each.folder / "_delta_log"
-        _sync(max(log.glob("[0-9]*.json")))
-        _sync(log)
+        settle(warehouse / each.folder)
+
+
+def settle(root: Path, files: Sequence[Path] = ()) -> None:
+    """Lets the last commit of a table outlive a power cut, and these files."""
+    log = root / "_delta_log"
+    for path in (*files, max(log.glob("[0-9]*.json")), log):
+        _sync(path)
 
 
 def forget(warehouse: Path, load_id: int, app: str = LOADER) -> None:

@@ -266,14 +266,24 @@ class Work:
             )
         return found
 
-    def counts(self) -> tuple[int, int, dict[str, int]]:
-        """The events looked at, the persons that live, and what happened to persons, by kind."""
+    def counts(self) -> tuple[int, int, dict[str, int], int, list[str]]:
+        """Events looked at, persons that live, what happened to persons by kind, how often an id was nobody's, and the
+        persons with suspiciously many user ids."""
         events = self._count("event")
         living = """((SELECT person_id FROM old_person WHERE retired_at IS NULL)
             EXCEPT (SELECT person_id FROM person_now WHERE retired_at IS NOT NULL)
             UNION (SELECT person_id FROM person_now WHERE retired_at IS NULL))"""
         changes = self.sql.execute("SELECT kind, count(*) FROM change_now GROUP BY kind ORDER BY kind").fetchall()
-        return events, self._count(living), dict(changes)
+        ((blocked,),) = self.sql.execute(
+            """SELECT coalesce(sum(m.events), 0)::BIGINT FROM mention AS m
+            JOIN map_now AS n ON n.id_type = m.id_type AND n.id = m.id WHERE n.status = 'blocked'"""
+        ).fetchall()
+        oversize = self.sql.execute(
+            """SELECT person_id FROM own WHERE id_type = 'user_id' GROUP BY person_id
+            HAVING count(*) > $most ORDER BY person_id""",
+            {"most": identity.OVERSIZE},
+        ).fetchall()
+        return events, self._count(living), dict(changes), blocked, [person for (person,) in oversize]
 
     def _table(self, name: str, sql: str) -> None:
         self.sql.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")

@@ -115,6 +115,8 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "rewritten": [],
         "planned_changes": [],
         "planned_files": [],
+        "resolved": None,
+        "models": [],
     }
     assert json.loads(run("load", events, "--json", "--warehouse", "wh").stdout)["known_files"] == 1
 
@@ -319,7 +321,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
         "    0  done (also: nothing new)\n"
         "    1  failed; what was loaded before stays\n"
         "    2  the command or a setting is not usable\n"
-        "    3  loaded and published, but something needs a look: many rejects, a file that could not be read\n"
+        "    3  loaded and published, but something needs a look: many rejects, a file not read, a model that failed\n"
         "    4  another run holds the lock\n"
     )
     for command in ("load", "query", "status", "schema", "publish", "config", "init"):
@@ -437,7 +439,13 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "threads = 3                         # loader.toml\n"
         "max_reject_share = 0.05             # default\n"
         "strict = false                      # default\n"
+        "# models                            # default: none\n"
         "# max_runtime                       # default: no limit\n"
+        "[identity]\n"
+        'devices = "attach"                  # default\n'
+        'shared_device = "by_time"           # default\n'
+        "merge_on = []                       # default\n"
+        "max_alias_partners = 10             # default\n"
     )
     found = json.loads(run("config", "--json", "--config", "loader.toml", LOADER_DEDUP_WINDOW="all").stdout)
     assert found["max_columns"] == {"value": 50, "from": "loader.toml"}

@@ -71,6 +71,7 @@ def test_status_as_json(run: Callable[..., Result], folder: Path) -> None:
         "rejects": {"invalid_json": 1, "unknown_type": 1},
         "discards": {"type_mismatch": 1},
         "events_without_table": [{"event": "!!!", "rows": 1}],
+        "models": [],
     }
     assert [(load["load_id"], load["files"], load["items"], load["loaded"], load["rejected"]) for load in loads] == [
         (2, 1, 2, 1, 1),
@@ -106,14 +107,17 @@ def test_schema_lists_tables(run: Callable[..., Result]) -> None:
     found = json.loads(run("schema", "--json").stdout)
     assert [each["table"] for each in found] == [
         *"identifies tracks pages screens groups aliases resets users other_events order_done город".split(),
+        *(f"resolved.{name}" for name in "identifies tracks pages screens groups aliases resets users".split()),
+        *(f"resolved.{name}" for name in "other_events order_done sessions timeline user_traits город".split()),
+        *(f"identity.{name}" for name in "conflicts device_intervals edges map person_changes persons rules".split()),
         *(f"loader.{name}" for name in "discards files loads published rejects schema_changes".split()),
     ]
     assert found[0] == {"table": "identifies", "columns": 19, "created": 1, "changed": 2, "what": "every identify"}
     assert found[9] == {"table": "order_done", "columns": 21, "created": 1, "changed": 1, "what": "one event"}
     assert run("schema").stdout.splitlines()[:3] == [
-        "table                  columns  created by load  changed by load  holds",
-        "---------------------  -------  ---------------  ---------------  -------------------------------------",
-        "identifies                  19                1                2  every identify",
+        "table                      columns  created by load  changed by load  holds",
+        "-------------------------  -------  ---------------  ---------------  -------------------------------------",
+        "identifies                      19                1                2  every identify",
     ]
 
 
@@ -137,7 +141,7 @@ def test_schema_of_a_table(run: Callable[..., Result]) -> None:
 def test_schema_of_no_table(run: Callable[..., Result]) -> None:
     found = run("schema", "order_doen")
     assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr == "error: order_doen: there is no such table. Close: order_done.\n"
+    assert found.stderr == "error: order_doen: there is no such table. Close: order_done, resolved.order_done.\n"
     assert run("schema", "xyz").stderr == "error: xyz: there is no such table. `loader schema` lists the tables.\n"
 
 

@@ -12,6 +12,7 @@ import click
 from loader import failure, given, settings
 from loader.cli.discards import discards
 from loader.cli.ending import finish, need_sources, notifying
+from loader.cli.explain import explain
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -21,6 +22,7 @@ from loader.cli.frame import (
     connect,
     gather,
     inform,
+    models_option,
     section_options,
     setting_options,
     show_progress,
@@ -52,11 +54,13 @@ main.add_command(discards)
 main.add_command(widen)
 main.add_command(resolve)
 main.add_command(identity)
+main.add_command(explain)
 
 
 @main.command()
 @click.argument("sources", metavar="[SOURCE]...", nargs=-1)
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context
@@ -219,6 +223,7 @@ def publish(ctx: click.Context) -> None:
 
 @main.command()
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context

@@ -54,7 +54,7 @@ def finish(ctx: click.Context, wanted: Settings, origins: Mapping[str, str], fou
     warnings = report.warnings(found, wanted.max_reject_share, at)
     for warning in warnings:
         say(ctx, "warning", warning)
-    errors = report.unread(found, _FILES)
+    errors = report.unread(found, _FILES) + [each["error"] for each in found.models if each["error"]]
     for error in errors:
         say(ctx, "error", error)
     reasons = [*warnings, *errors, *report.schema_changes(found)]
@@ -66,7 +66,7 @@ def finish(ctx: click.Context, wanted: Settings, origins: Mapping[str, str], fou
 def _exit_code(found: "Report", max_reject_share: float) -> Exit:
     from loader import report
 
-    if report.too_many_rejects(found, max_reject_share):
+    if report.too_many_rejects(found, max_reject_share) or any(each["error"] for each in found.models):
         return Exit.LOOK
     if not found.unread:
         return Exit.OK

@@ -30,7 +30,7 @@ CODES = {
     Exit.OK: "done (also: nothing new)",
     Exit.FAILED: "failed; what was loaded before stays",
     Exit.USAGE: "the command or a setting is not usable",
-    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file that could not be read",
+    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file not read, a model that failed",
     Exit.LOCKED: "another run holds the lock",
 }
 EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ and the option's name), else from
@@ -140,9 +140,16 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
 
 
 def setting_options(command: Command, without: Collection[str] = ()) -> Command:
-    """An option for every setting but the warehouse, the sources, and those that the command goes without. Their values
-    are read, with those of elsewhere, by `gather`."""
-    return _add(command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse", "sources")])
+    """An option for every setting but the warehouse, the sources, the models, and those that the command goes
+    without. Their values are read, with those of elsewhere, by `gather`."""
+    return _add(
+        command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse", "sources", "models")]
+    )
+
+
+def models_option(command: Command) -> Command:
+    """The option for the user's models, of the commands that run them."""
+    return _add(command, [option for option in OPTIONS if option.name == "models"])
 
 
 def section_options(section: str) -> Callable[[Command], Command]:
@@ -165,6 +172,8 @@ def _add(command: Command, options: Sequence[Option]) -> Command:
             more["metavar"] = "|".join(given.DEVICES)
         elif option.read is given.shared_device:
             more["metavar"] = "|".join(given.SHARED_DEVICE)
+        elif option.read is given.folder:
+            more["metavar"] = "DIR"
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
         elif option.read in (given.since, given.duration, given.seconds):
@@ -208,6 +217,14 @@ def inform(ctx: click.Context, message: str, **fields: Any) -> None:
     """A summary on stderr, unless --quiet or --json."""
     if not ctx.obj["quiet"] and not ctx.obj["json"]:
         say(ctx, "info", message, **fields)
+
+
+def say_failed(ctx: click.Context, models: Sequence[dict[str, Any]]) -> bool:
+    """Says which of the user's models failed, and how; False if none did."""
+    failed = [each["error"] for each in models if each["error"]]
+    for error in failed:
+        say(ctx, "error", error)
+    return bool(failed)
 
 
 def write_json(value: Any) -> None:
