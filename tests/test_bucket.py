@@ -297,5 +297,7 @@ def apart(folder: Path, uri: str) -> tuple[dict[str, Any], int]:
         print(json.dumps([told, int(status.partition("VmHWM:")[2].split()[0]) << 10]))
     """
     command = [sys.executable, "-c", code, str(folder / "warehouse"), uri]
-    told, peak = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told, peak = json.loads(done.stdout)
     return told, peak
