@@ -179,7 +179,18 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("xyz = 3", "xyz: there is no such setting."),
         ("sources = ['a']", "sources: there is no such setting. Is it source?"),
         ("reload = true", "reload: belongs to one command, not into a file. Give --reload there."),
-        ("[identity]", "[identity]: this version of loader has no such settings yet. Remove them."),
+        ("[identity]\ndevices = 'join'", "devices: 'join' is not usable. It takes one of attach, merge."),
+        ("[identity]\nshared_device = 1", "shared_device: 1 is not usable. It takes one of by_time, none."),
+        ("[identity]\nmerge_on = ['']", "merge_on: [''] is not usable. It takes a list of traits, such as email."),
+        ("[identity]\nmerge_on = 7", "merge_on: 7 is not usable. It takes a list of traits, such as email."),
+        (
+            "[identity]\nmax_alias_partners = 0",
+            "max_alias_partners: 0 is not usable. It takes a whole number from 1 on.",
+        ),
+        ("[identity]\ndevice = 1", "[identity] device: there is no such setting. Is it devices under [identity]?"),
+        ("[identity]\nthreads = 1", "[identity] threads: there is no such setting. Is it threads?"),
+        ("devices = 'merge'", "devices: there is no such setting. Is it devices under [identity]?"),
+        ("identity = 3", "identity: is a table of settings. Write [identity] above them."),
         ("[storage]\nx = 1", "[storage]: this version of loader has no such settings yet. Remove them."),
         ("[notify]", "[notify]: this version of loader has no such settings yet. Remove them."),
     ],
@@ -246,12 +257,16 @@ def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monke
 def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
     config.write_template(file)
     assert gather({}, {}, file)[0] == Settings()
-    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = ", line)]
+    lines = [
+        line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = |\[\w+\]$", line)
+    ]
     named = tomllib.loads("\n".join(lines))
-    assert list(named) == [option.name for option in OPTIONS if option.lasting]
+    identity = named.pop("identity")
+    assert [*named, *identity] == [option.name for option in OPTIONS if option.lasting]
     file.write_text("\n".join(lines))
     found, _ = gather({}, {}, file)
     assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
+    assert (found.devices, found.merge_on) == ("attach", ("email",))
 
 
 def test_a_template_is_not_written_over_a_file(file: Path) -> None:
@@ -277,3 +292,12 @@ def test_the_listing_is_a_file_that_gives_the_same_settings(file: Path) -> None:
         **{**{f.name: getattr(found, f.name) for f in fields(found)}, "warehouse": again.warehouse}
     )
     assert again.warehouse == file.parent / 'a "b" é'
+
+
+def test_traits_to_merge_on(file: Path) -> None:
+    """A list in a file, words with commas between them elsewhere; each once."""
+    file.write_text("[identity]\nmerge_on = ['email', ' phone ', 'email']\ndevices = ' Merge'")
+    found, origins = gather({}, {"LOADER_SHARED_DEVICE": "none"}, file)
+    assert (found.merge_on, found.devices, found.shared_device) == (("email", "phone"), "merge", "none")
+    assert (origins["merge_on"], origins["shared_device"]) == (str(file), "LOADER_SHARED_DEVICE")
+    assert gather({"merge_on": "a, b"}, {}, file)[0].merge_on == ("a", "b")

@@ -152,7 +152,7 @@ def test_schema_of_no_table(run: Callable[..., Result]) -> None:
     assert (found.exit_code, found.stdout) == (1, "")
     assert found.stderr == "error: order_doen: there is no such table. Close: order_done, resolved.order_done.\n"
     assert run("schema", "resolved.order_doen").stderr.endswith("Close: resolved.order_done.\n")
-    assert run("schema", "persn").stderr.endswith("Close: identity.persons, identity.person_changes.\n")
+    assert run("schema", "edgs").stderr.endswith("Close: identity.edges.\n")
     assert run("schema", "xyz").stderr == "error: xyz: there is no such table. `loader schema` lists the tables.\n"
 
 
