@@ -257,9 +257,7 @@ def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monke
 def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
     config.write_template(file)
     assert gather({}, {}, file)[0] == Settings()
-    lines = [
-        line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = |\[\w+\]$", line)
-    ]
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = |\[\w+\]$", line)]
     named = tomllib.loads("\n".join(lines))
     identity = named.pop("identity")
     assert [*named, *identity] == [option.name for option in OPTIONS if option.lasting]
