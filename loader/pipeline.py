@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -62,9 +63,7 @@ def _writing(
     with store.locked(warehouse):
         store.open_warehouse(warehouse)
         shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
-        report.recovered = store.recover(warehouse)
-        store.recover(warehouse, resolve.APP)
-        store.forget(warehouse, sys.maxsize, resolve.APP)
+        report.recovered = _recover(warehouse)
         try:
             yield
             if not settings.dry_run:
@@ -76,6 +75,14 @@ def _writing(
             shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
             if not settings.dry_run:
                 _, _, report.models = _publish(settings, own=own)
+
+
+def _recover(warehouse: Path) -> list[int]:
+    """Finishes what an earlier command had made certain, loads and a run of who is who. The loads."""
+    loads = store.recover(warehouse)
+    store.recover(warehouse, resolve.APP)
+    store.forget(warehouse, sys.maxsize, resolve.APP)
+    return loads
 
 
 def _load_all(settings: Settings, began: float, started: datetime, report: Report, progress: Progress) -> None:
@@ -129,8 +136,7 @@ def verify(settings: Settings) -> resolve.Resolved:
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse), _engine(settings) as connection:
-        store.recover(settings.warehouse)
-        store.recover(settings.warehouse, resolve.APP)
+        _recover(settings.warehouse)
         state = ledger.read(connection, settings.warehouse)
         if (run := resolve.last(settings.warehouse)) is None or run.load_id != state.last_load:
             raise LoaderError(f"{settings.warehouse}: is not resolved up to its last load. Run: loader resolve")
@@ -207,8 +213,7 @@ def republish(settings: Settings) -> tuple[int, int]:
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse):
-        store.recover(settings.warehouse)
-        store.recover(settings.warehouse, resolve.APP)
+        _recover(settings.warehouse)
         load_id, tables, _ = _publish(settings, afresh=True)
     if not load_id:
         raise LoaderError(f"{settings.warehouse}: nothing is loaded yet, so there is nothing to publish.")
@@ -223,7 +228,7 @@ def restore(settings: Settings, load_id: int) -> restores.Restored:
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse):
-        store.recover(settings.warehouse)
+        _recover(settings.warehouse)
         done = restores.restore(settings.warehouse, load_id)
         _publish(settings)
     return done

@@ -1,4 +1,4 @@
-"""`loader status`: what is loaded and what was refused, from the ledger and the files of the views."""
+"""`loader status`: what is loaded, what was refused, how far persons are resolved; from the ledger and the views."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -23,6 +23,11 @@ _LOADS = f"""
 """
 _LAST = "SELECT load_id, finished_at FROM loader.loads WHERE restored IS NULL ORDER BY load_id DESC LIMIT 1"
 _DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
+_RESOLVED = """
+    SELECT resolved_load, (SELECT count(*) FROM loader.loads WHERE load_id > resolved_load) FROM loader.published
+"""
+_LIVING = "SELECT count(*) FROM identity.persons WHERE retired_at IS NULL"
+_DOUBTS = "SELECT kind, count(*) FROM identity.conflicts GROUP BY kind ORDER BY kind"
 _NAMELESS = f"""
     SELECT coalesce(event_text, '') AS event_text, count(*) AS rows FROM other_events
     GROUP BY event_text ORDER BY rows DESC, event_text LIMIT {NAMES}
@@ -49,8 +54,9 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
 
     days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
     most, or `every` one; more_tables: how many that leaves out. rejects: those that are open, discards: those not
-    replayed, by reason. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most
-    frequent. models: the user's own, with the rows and the load of their last result, and why there is no newer one.
+    replayed, by reason. pending: loads that are certain and not to be seen yet. persons: how far they are resolved, see
+    `_persons`. events_without_table: the 20 most frequent. models: the user's own, with the rows and the load of their
+    last result, and why there is no newer one.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
     loads = connection.sql(_LOADS)
@@ -63,6 +69,7 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
         "load": load,
         "pending": [load_id for load_id, _ in store.manifests(warehouse) if load_id > load],
         "loads": [dict(zip(loads.columns, map(_plain_value, row), strict=True)) for row in loads.fetchall()],
+        "persons": _persons(connection),
         "days": sorted({str(day) for _, _, day in files}),
         "tables": _rows(connection, [file for file in files if file[0] in chosen]),
         "more_tables": more,
@@ -117,6 +124,17 @@ def age(connection: duckdb.DuckDBPyConnection, now: datetime) -> Age:
         return Age(None, None, 0.0)
     ((load, finished),) = rows
     return Age(load, finished.astimezone(UTC), (now - finished).total_seconds())
+
+
+def _persons(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """load: up to which persons are resolved; None where they never were. behind: loads since. living: persons.
+    conflicts: findings of `identity.conflicts`, by kind."""
+    ((load, behind),) = connection.execute(_RESOLVED).fetchall()
+    if not load:
+        return {"load": None, "behind": behind, "living": 0, "conflicts": {}}
+    ((living,),) = connection.execute(_LIVING).fetchall()
+    conflicts = dict(connection.execute(_DOUBTS).fetchall())
+    return {"load": load, "behind": behind, "living": living, "conflicts": conflicts}
 
 
 def _open_rejects(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -176,6 +194,7 @@ def write(found: dict[str, Any]) -> str:
             parts.append(f"{what}: {total} ({counts(found[what])}); see {where}\n")
         else:
             parts.append(f"{what}: none\n")
+    parts.append(_persons_text(found["persons"]))
     if names := found["events_without_table"]:
         listed = [[each["event"], number(each["rows"])] for each in names]
         parts.append(table(["event without a table (see other_events)", "rows"], listed, [1]))
@@ -186,6 +205,17 @@ def write(found: dict[str, Any]) -> str:
         ]
         parts.append(table(["model", "rows", "of load", "error"], listed, [1, 2]))
     return "\n".join(parts)
+
+
+def _persons_text(persons: dict[str, Any]) -> str:
+    if persons["load"] is None:
+        return "persons: not worked out yet. Run: loader resolve\n"
+    behind = f", {many(persons['behind'], 'load')} behind. Run: loader resolve" if persons["behind"] else ""
+    text = f"persons: {number(persons['living'])}, resolved up to load {persons['load']}{behind}\n"
+    if conflicts := persons["conflicts"]:
+        total = number(sum(conflicts.values()))
+        text += f"in doubt: {total} ({counts(conflicts)}); see loader identity conflicts\n"
+    return text
 
 
 def _loads_table(loads: Sequence[dict[str, Any]]) -> str:

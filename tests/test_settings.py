@@ -223,6 +223,18 @@ def test_switches(given: str | bool, value: bool) -> None:
         ),
         ("[notify]", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
         ("[notify]\nwebhook = 'x'", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
+        ("[identity]\ndevices = 'join'", "devices: 'join' is not usable. It takes one of attach, merge."),
+        ("[identity]\nshared_device = 1", "shared_device: 1 is not usable. It takes one of by_time, none."),
+        ("[identity]\nmerge_on = ['']", "merge_on: [''] is not usable. It takes a list of traits, such as email."),
+        ("[identity]\nmerge_on = 7", "merge_on: 7 is not usable. It takes a list of traits, such as email."),
+        (
+            "[identity]\nmax_alias_partners = 0",
+            "max_alias_partners: 0 is not usable. It takes a whole number from 1 on.",
+        ),
+        ("[identity]\ndevice = 1", "[identity] device: there is no such setting. Is it devices under [identity]?"),
+        ("[identity]\nthreads = 1", "[identity] threads: there is no such setting. Is it threads?"),
+        ("devices = 'merge'", "devices: there is no such setting. Is it devices under [identity]?"),
+        ("identity = 3", "identity: is a table of settings. Write [identity] above them."),
     ],
 )
 def test_a_wrong_file_is_told_with_its_name_and_the_key(file: Path, line: str, message: str) -> None:
@@ -296,6 +308,7 @@ def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> Non
     file.write_text("\n".join(lines))
     found, _ = gather({}, {}, file)
     assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
+    assert (found.devices, found.merge_on) == ("attach", ("email",))
     assert found.storage == {"aws_endpoint_url": "https://s3.example.com"}
     assert found.webhook == "https://example.com/hook"
 
@@ -323,3 +336,12 @@ def test_the_listing_is_a_file_that_gives_the_same_settings(file: Path) -> None:
         **{**{f.name: getattr(found, f.name) for f in fields(found)}, "warehouse": again.warehouse}
     )
     assert again.warehouse == file.parent / 'a "b" é'
+
+
+def test_traits_to_merge_on(file: Path) -> None:
+    """A list in a file, words with commas between them elsewhere; each once."""
+    file.write_text("[identity]\nmerge_on = ['email', ' phone ', 'email']\ndevices = ' Merge'")
+    found, origins = gather({}, {"LOADER_SHARED_DEVICE": "none"}, file)
+    assert (found.merge_on, found.devices, found.shared_device) == (("email", "phone"), "merge", "none")
+    assert (origins["merge_on"], origins["shared_device"]) == (str(file), "LOADER_SHARED_DEVICE")
+    assert gather({"merge_on": "a, b"}, {}, file)[0].merge_on == ("a", "b")
