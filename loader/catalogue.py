@@ -16,13 +16,13 @@ _WHAT = {
     "users": "one row a user_id, latest traits",
     OTHER_EVENTS: "tracks whose event has no table",
     "resolved.users": "one row a living person, latest traits",
-    "resolved.user_traits": "one row a person and trait: where it came from",
+    "resolved.user_traits": "where each trait came from",
     "resolved.sessions": "one row a session",
     "resolved.timeline": "every event of a person",
     "identity.edges": "one row a tie of two ids",
     "identity.map": "one row an id: whose it is",
     "identity.persons": "one row a person that ever was",
-    "identity.person_changes": "persons as they came, merged and split",
+    "identity.person_changes": "persons as they came and merged",
     "identity.device_intervals": "one row a stretch of a shared device",
     "identity.conflicts": "one row a doubt about who is who",
     "identity.rules": "one row a rule of the operator",
@@ -32,7 +32,7 @@ _WHAT = {
     "loader.rejects": "lines and elements that are no events",
     "loader.discards": "values without a cell",
     "loader.schema_changes": "tables and columns as they were made",
-    "loader.models": "one row a model of your own: its last result",
+    "loader.models": "your own models, and how they went",
 }
 _REST = {"main": "one event", "resolved": "one event, with its person", "models": "a model of your own"}
 _FIRST = [*CALL_TABLES.values(), "users", OTHER_EVENTS]
