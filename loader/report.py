@@ -113,7 +113,18 @@ def resolution(done: Mapping[str, Any]) -> str:
     """What resolving came to: `12 events (all there are): 3 persons (new 2, merge 1)`."""
     how = " (all there are)" if done["complete"] else ""
     changes = f" ({counts(done['changes'])})" if done["changes"] else ""
-    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}"
+    blocked = f", {many(done['blocked'], 'id')} of events blocked" if done["blocked"] else ""
+    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}{blocked}"
+
+
+def oversize(done: Mapping[str, Any], warehouse: str) -> list[str]:
+    """A warning where a person has suspiciously many user ids. warehouse: as for `summary`."""
+    if not done["oversize"]:
+        return []
+    persons = (
+        f"{many(len(done['oversize']), 'person')} of more than 50 user ids ({', '.join(done['oversize'][:_NAMES])})"
+    )
+    return [f"{persons}: were different people taken for one? See: loader identity conflicts{warehouse}"]
 
 
 def modelling(models: Sequence[Mapping[str, Any]]) -> str:
@@ -143,7 +154,7 @@ def warnings(report: Report, max_reject_share: float, warehouse: str) -> list[st
             f"{share}: more than max_reject_share ({max_reject_share:.4g}): {counts(report.rejects)}. "
             f"To see where: loader rejects list{warehouse}"
         )
-    return found + _refused(report)
+    return found + _refused(report) + (oversize(report.resolved, warehouse) if report.resolved else [])
 
 
 def _refused(report: Report) -> list[str]:

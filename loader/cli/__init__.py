@@ -12,6 +12,7 @@ import click
 
 from loader import failure, settings
 from loader.cli.discards import discards
+from loader.cli.explain import explain
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -55,6 +56,7 @@ main.add_command(discards)
 main.add_command(widen)
 main.add_command(resolve)
 main.add_command(identity)
+main.add_command(explain)
 
 
 @main.command()
