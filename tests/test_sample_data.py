@@ -162,7 +162,7 @@ def test_events_of_persons_add_up(folder: Path) -> None:
         folder,
         f"""SELECT resolved_by, count(*), count(person_id) FROM ({calls}) GROUP BY 1
         HAVING resolved_by IN ('unresolved', 'shared_by_time') ORDER BY 1""",
-    ) == [("shared_by_time", 180, 180), ("unresolved", 80, 0)]
+    ) == [("shared_by_time", 33, 33), ("unresolved", 80, 0)]
     assert (
         warehouses.query(
             folder,
