@@ -196,7 +196,7 @@ def test_schema_and_status_show_models(here: Folder) -> None:
         (each["table"], each["columns"], each["what"]) for each in listed if each["table"].startswith("models.")
     ] == [("models.look", 1, "a model of your own"), ("models.orders", 2, "one row per buyer")]
     schemas = [each["table"].rpartition(".")[0] for each in listed]
-    assert list(dict.fromkeys(schemas)) == ["", "resolved", "models", "identity", "loader"]
+    assert list(dict.fromkeys(schemas)) == ["", "identity", "resolved", "models", "loader"]
     assert len({each["what"] for each in listed if each["table"].startswith("identity.")}) == 7
     columns = json.loads(here.command("schema", "models.orders", "--json").stdout)
     assert [(each["column"], each["type"], each["load"]) for each in columns] == [
