@@ -15,7 +15,7 @@ _WHAT = {
     "tracks": "every track, without its properties",
     "users": "one row a user_id, latest traits",
     OTHER_EVENTS: "tracks whose event has no table",
-    "resolved.users": "one row a living person, latest traits",
+    "resolved.users": "one row a person, latest traits",
     "resolved.user_traits": "where each trait came from",
     "resolved.sessions": "one row a session",
     "resolved.timeline": "every event of a person",
