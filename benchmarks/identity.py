@@ -8,6 +8,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -122,13 +123,9 @@ def main() -> None:
     parser.add_argument("--worst", nargs="*", choices=["chain", "star", "kiosks"], default=["chain", "star", "kiosks"])
     parser.add_argument("--size", type=int, help="of the worst cases; by default 1 M ids, 4 M events with kiosks")
     asked = parser.parse_args()
-    cases: list[Callable[[Path], dict[str, float]]] = [
-        lambda work, old=old: night(work, old, asked.new) for old in asked.history
-    ]
     sizes = {"chain": (_CHAIN, 1_000_000), "star": (_STAR, 1_000_000), "kiosks": (_KIOSKS, 4_000_000)}
-    cases += [
-        lambda work, name=name: worst(work, name, sizes[name][0], asked.size or sizes[name][1]) for name in asked.worst
-    ]
+    cases: list[Callable[[Path], dict[str, float]]] = [partial(night, old=old, new=asked.new) for old in asked.history]
+    cases += [partial(worst, name=name, sql=sizes[name][0], size=asked.size or sizes[name][1]) for name in asked.worst]
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps({name: round(value, 2) for name, value in case(Path(folder)).items()}), flush=True)
