@@ -462,4 +462,8 @@ def test_a_result_whose_files_are_gone_is_made_anew(here: Folder) -> None:
     here.load()
     shutil.rmtree(here.path / "warehouse" / "models")
     here.path.joinpath("warehouse").rename(here.path / "moved")
+    here.command("publish", "--warehouse", "moved")
+    (lost,) = json.loads(here.command("status", "--json", "--warehouse", "moved").stdout)["models"]
+    assert (lost["model"], lost["rows"], lost["load"]) == ("orders", None, None)
+    assert lost["error"].startswith(f"{here.path}/moved/models/orders: ")
     assert made(here.load("--warehouse", "moved")) == {"orders": 2}
