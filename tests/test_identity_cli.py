@@ -58,6 +58,8 @@ def test_run(run: Run) -> None:
         "events": 3,
         "persons": 2,
         "changes": {"merge": 1, "new": 1},
+        "blocked": 0,
+        "oversize": [],
         "differences": None,
     }
     assert said(run("run", "in", "--quiet")) == (0, "", "")
@@ -114,19 +116,25 @@ def test_run_takes_the_settings_of_identity(run: Run) -> None:
 
 def test_resolve(run: Run, folder: Path) -> None:
     assert said(run("resolve")) == (0, "", "nothing new to resolve\n")
-    assert said(run("resolve", "--json")) == (0, "null\n", "")
+    assert said(run("resolve", "--json")) == (0, '{"resolved": null, "models": []}\n', "")
     assert said(run("resolve", "--quiet")) == (0, "", "")
-    assert said(run("resolve", "--full")) == (0, "", "resolved 7 events (all there are): 3 persons\n")
+    assert said(run("resolve", "--full")) == (
+        0,
+        "",
+        "resolved 7 events (all there are): 3 persons, 1 id of events blocked\n",
+    )
     Path("2").write_bytes(warehouses.lines(*SECOND))
     assert run("load", "2", "--quiet").exit_code == 0
     done = run("resolve", "--json")
     assert done.exit_code == 0
-    assert json.loads(done.stdout) == {
+    assert json.loads(done.stdout)["resolved"] == {
         "load": 2,
         "complete": False,
         "events": 3,
         "persons": 3,
         "changes": {"merge": 1, "new": 1},
+        "blocked": 0,
+        "oversize": [],
         "differences": None,
     }
 
@@ -135,7 +143,7 @@ def test_verify(run: Run, folder: Path) -> None:
     assert said(run("resolve", "--verify")) == (
         0,
         "",
-        "verified 7 events (all there are): 3 persons: 0 tables differ\n",
+        "verified 7 events (all there are): 3 persons, 1 id of events blocked: 0 tables differ\n",
     )
     tamper(folder, "map")
     done = run("resolve", "--verify")
@@ -201,7 +209,7 @@ def test_rules(run: Run, folder: Path) -> None:
     done = run("identity", "link", "b", "c", "--reason", "one\nfamily")
     assert said(done) == (0, "", "link user_id:b user_id:c: resolved 0 events: 2 persons (merge 1)\n")
     done = run("identity", "block", "anonymous_id:kiosk", "--json", "--quiet")
-    assert (done.exit_code, json.loads(done.stdout)["events"], done.stderr) == (0, 0, "")
+    assert (done.exit_code, json.loads(done.stdout)["resolved"]["events"], done.stderr) == (0, 0, "")
     lines = run("identity", "rules").stdout.splitlines()
     assert [re.sub(r" +20\d\d-\d\d-\d\d \d\d:\d\d$", "", line) for line in lines] == [
         "rule   id                  and        reason       since (UTC)",
