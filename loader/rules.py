@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from loader import doubts
 from loader.errors import LoaderError, UsageError
 from loader.resolve import Rule
 
@@ -16,13 +17,15 @@ Id = tuple[str, str]  # its type, and the id
 def find(connection: duckdb.DuckDBPyConnection, text: str) -> Id:
     """The id that a person means: `user_id:A`, `anonymous_id:D`, or bare where it is of one type only.
 
-    connection: of the published warehouse. UsageError where a bare id is not known, or of both types.
+    connection: of the published warehouse. UsageError where a bare id is not known, or of both types; LoaderError where
+    nothing was resolved yet, so that it cannot be.
     """
     type_, colon, rest = text.partition(":")
     if colon and type_ in TYPES:
         if not rest.strip():
             raise UsageError(f"{text}: names no id. Give for example user_id:4711.")
         return type_, rest.strip()
+    doubts.check(connection)
     rows = connection.execute("SELECT id_type FROM identity.map WHERE id = $id ORDER BY id_type", {"id": text.strip()})
     types = [type_ for (type_,) in rows.fetchall()]
     if len(types) == 1:

@@ -1,8 +1,9 @@
-"""`loader status`: what is loaded and what was refused, from the ledger and the files of the views."""
+"""`loader status`: what is loaded, what was refused, how far persons are resolved; from the ledger and the views."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.given import written
 from loader.open_rejects import Chosen
 from loader.text import counts, many, number, size, table
 
@@ -19,7 +21,13 @@ _LOADS = f"""
     SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded, restored
     FROM loader.loads ORDER BY load_id DESC LIMIT {LOADS}
 """
+_LAST = "SELECT load_id, finished_at FROM loader.loads WHERE restored IS NULL ORDER BY load_id DESC LIMIT 1"
 _DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
+_RESOLVED = """
+    SELECT resolved_load, (SELECT count(*) FROM loader.loads WHERE load_id > resolved_load) FROM loader.published
+"""
+_LIVING = "SELECT count(*) FROM identity.persons WHERE retired_at IS NULL"
+_DOUBTS = "SELECT kind, count(*) FROM identity.conflicts GROUP BY kind ORDER BY kind"
 _NAMELESS = f"""
     SELECT coalesce(event_text, '') AS event_text, count(*) AS rows FROM other_events
     GROUP BY event_text ORDER BY rows DESC, event_text LIMIT {NAMES}
@@ -37,6 +45,7 @@ _FILES = f"""
     SELECT view_name, path, day FROM dated SEMI JOIN (SELECT DISTINCT day FROM dated ORDER BY day DESC LIMIT {DAYS})
     USING (day)
 """
+_MODELS = "SELECT name AS model, rows, load_id AS load, error FROM loader.models ORDER BY name"
 _ROWS = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
 
 
@@ -45,27 +54,87 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
 
     days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
     most, or `every` one; more_tables: how many that leaves out. rejects: those that are open, discards: those not
-    replayed, by reason. pending: loads that are certain and not to be seen yet. events_without_table: the 20 most
-    frequent.
+    replayed, by reason. pending: loads that are certain and not to be seen yet. persons: how far they are resolved, see
+    `_persons`. events_without_table: the 20 most frequent. models: the user's own, with the rows and the load of their
+    last result, and why there is no newer one.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
     loads = connection.sql(_LOADS)
     files: list[tuple[str, str, date]] = connection.execute(_FILES).fetchall()
     chosen, more = _choose(files, every)
-    there = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = $name", {"name": OTHER_EVENTS})
-    nameless = connection.execute(_NAMELESS).fetchall() if there.fetchall() != [(0,)] else []
+    nameless = connection.execute(_NAMELESS).fetchall() if _there(connection, "main", OTHER_EVENTS) else []
+    models = connection.sql(_MODELS) if _there(connection, "loader", "models") else None
     return {
         "warehouse": str(warehouse.absolute()),
         "load": load,
         "pending": [load_id for load_id, _ in store.manifests(warehouse) if load_id > load],
         "loads": [dict(zip(loads.columns, map(_plain_value, row), strict=True)) for row in loads.fetchall()],
+        "persons": _persons(connection),
         "days": sorted({str(day) for _, _, day in files}),
         "tables": _rows(connection, [file for file in files if file[0] in chosen]),
         "more_tables": more,
         "rejects": _open_rejects(connection),
         "discards": dict(connection.execute(_DISCARDS).fetchall()),
         "events_without_table": [{"event": event, "rows": rows} for event, rows in nameless],
+        "models": [dict(zip(models.columns, row, strict=True)) for row in models.fetchall()] if models else [],
     }
+
+
+def _there(connection: duckdb.DuckDBPyConnection, schema: str, view: str) -> bool:
+    sql = "SELECT 1 FROM duckdb_views() WHERE schema_name = $schema AND view_name = $view"
+    return bool(connection.execute(sql, {"schema": schema, "view": view}).fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """The last load of files that is published, and the seconds since its end. load: None where there is none."""
+
+    load: int | None
+    finished: datetime | None
+    seconds: float
+
+    def is_good(self, max_age: float) -> bool:
+        """Whether that is no longer ago than that many seconds."""
+        return self.load is not None and self.seconds <= max_age
+
+    def to_dict(self, max_age: float) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "good": self.is_good(max_age),
+            "load": self.load,
+            "finished_at": _plain_value(self.finished),
+            "age_seconds": None if self.load is None else round(self.seconds),
+            "max_age_seconds": round(max_age),
+        }
+
+    def text(self, max_age: float) -> str:
+        """In one line."""
+        if self.load is None or self.finished is None:
+            return "stale: nothing is loaded"
+        age = timedelta(seconds=round(self.seconds))
+        word = "good" if self.is_good(max_age) else "stale"
+        limit = f"the limit is {written(max_age)}"
+        return f"{word}: load {self.load} ended {self.finished:%Y-%m-%d %H:%M:%S} UTC, {age} ago; {limit}"
+
+
+def age(connection: duckdb.DuckDBPyConnection, now: datetime) -> Age:
+    """How long ago the last load ended that is published; one that went back to an earlier load doesn't count."""
+    rows = connection.execute(_LAST).fetchall()
+    if not rows:
+        return Age(None, None, 0.0)
+    ((load, finished),) = rows
+    return Age(load, finished.astimezone(UTC), (now - finished).total_seconds())
+
+
+def _persons(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+    """load: up to which persons are resolved; None where they never were. behind: loads since. living: persons.
+    conflicts: findings of `identity.conflicts`, by kind."""
+    ((load, behind),) = connection.execute(_RESOLVED).fetchall()
+    if not load:
+        return {"load": None, "behind": behind, "living": 0, "conflicts": {}}
+    ((living,),) = connection.execute(_LIVING).fetchall()
+    conflicts = dict(connection.execute(_DOUBTS).fetchall())
+    return {"load": load, "behind": behind, "living": living, "conflicts": conflicts}
 
 
 def _open_rejects(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -125,10 +194,28 @@ def write(found: dict[str, Any]) -> str:
             parts.append(f"{what}: {total} ({counts(found[what])}); see {where}\n")
         else:
             parts.append(f"{what}: none\n")
+    parts.append(_persons_text(found["persons"]))
     if names := found["events_without_table"]:
         listed = [[each["event"], number(each["rows"])] for each in names]
         parts.append(table(["event without a table (see other_events)", "rows"], listed, [1]))
+    if models := found["models"]:
+        listed = [
+            [e["model"], *("" if e[key] is None else number(e[key]) for key in ("rows", "load")), e["error"] or ""]
+            for e in models
+        ]
+        parts.append(table(["model", "rows", "of load", "error"], listed, [1, 2]))
     return "\n".join(parts)
+
+
+def _persons_text(persons: dict[str, Any]) -> str:
+    if persons["load"] is None:
+        return "persons: not worked out yet. Run: loader resolve\n"
+    behind = f", {many(persons['behind'], 'load')} behind. Run: loader resolve" if persons["behind"] else ""
+    text = f"persons: {number(persons['living'])}, resolved up to load {persons['load']}{behind}\n"
+    if conflicts := persons["conflicts"]:
+        total = number(sum(conflicts.values()))
+        text += f"in doubt: {total} ({counts(conflicts)}); see loader identity conflicts\n"
+    return text
 
 
 def _loads_table(loads: Sequence[dict[str, Any]]) -> str:

@@ -5,10 +5,12 @@ written as its label, the first of its members; which id it has is in `persons_r
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+Vertex = TypeVar("Vertex", bound=Hashable)
 
 USER, DEVICE = "user_id", "anonymous_id"
 WHITE = " \t\n\r\x0b\x0c\u00a0"
@@ -170,11 +172,11 @@ def is_blocked(of: Node, rules: Iterable[Rule] = ()) -> bool:
     return listed or any(rule.action == "block" and rule.a == of for rule in rules)
 
 
-def components(nodes: Iterable[Node], edges: Iterable[tuple[Node, Node]]) -> dict[Node, Node]:
+def components(nodes: Iterable[Vertex], edges: Iterable[tuple[Vertex, Vertex]]) -> dict[Vertex, Vertex]:
     """Union-find: each node's root, the same for all that edges connect."""
     parent = {each: each for each in nodes}
 
-    def root(of: Node) -> Node:
+    def root(of: Vertex) -> Vertex:
         while parent[of] != of:
             parent[of] = of = parent[parent[of]]
         return of

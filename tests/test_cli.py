@@ -104,6 +104,8 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "loads": [1],
         "known_files": 0,
         "unread": {},
+        "growing": [],
+        "late": 0,
         "refused": [],
         "new_tables": "aliases groups identifies order_done pages resets screens tracks".split(),
         "new_columns": 137,
@@ -113,6 +115,8 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "rewritten": [],
         "planned_changes": [],
         "planned_files": [],
+        "resolved": None,
+        "models": [],
     }
     assert json.loads(run("load", events, "--json", "--warehouse", "wh").stdout)["known_files"] == 1
 
@@ -190,7 +194,7 @@ def test_a_dry_run_prints_the_plan(run: Run, monkeypatch: pytest.MonkeyPatch) ->
             ("pages", "depth", "widened", "BIGINT", "DOUBLE"),
         ]
     ]
-    monkeypatch.setattr(pipeline, "run", lambda *_: found)
+    monkeypatch.setattr(pipeline, "load_only", lambda *_: found)
     done = run("load", "a.jsonl", "--dry-run")
     assert (done.exit_code, done.stderr) == (0, "dry run: nothing was loaded. Files that were loaded before: 2\n")
     assert done.stdout == (
@@ -225,6 +229,17 @@ def test_a_long_summary_is_cut() -> None:
     ]
 
 
+def test_of_many_files_that_could_not_be_read_the_first_are_named() -> None:
+    found = Report(unread={f"{at:02}": "why." for at in range(23)})
+    told = report.unread(found, 20)
+    assert (told[0], told[19], told[20:]) == (
+        "00: why.",
+        "19: why.",
+        ["and 3 more files could not be read; --json names all."],
+    )
+    assert report.unread(found, 23)[22:] == ["22: why."]
+
+
 # --- streams, options -------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +247,11 @@ def test_a_log_of_json(run: Run, events: str) -> None:
     done = run("load", events, "--log-format", "json")
     assert (done.exit_code, done.stdout) == (0, "")
     log = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["stage"] for line in log[:-1]] == ["read", "plan", "write", "ledger", "commit", "publish"]
+    assert [(line["stage"], line["load"]) for line in log] == [
+        ("sources", None),
+        *((stage, 1) for stage in ("read", "plan", "write", "ledger", "commit")),
+        *[("publish", None)] * 2,
+    ]
     assert {line["level"] for line in log} == {"info"}
     assert log[-1]["event"].startswith("loaded 3 events from 1 file in ")
     assert log[-1]["report"]["rows"] == {"tracks": 2, "pages": 1, "order_done": 2}
@@ -241,6 +260,8 @@ def test_a_log_of_json(run: Run, events: str) -> None:
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert line.pop("time").endswith("+00:00")
     assert line == {
+        "load": None,
+        "stage": "sources",
         "level": "error",
         "event": "nowhere.jsonl: there is no such file or folder. Check the path, or quote it if it is a glob.",
     }
@@ -259,7 +280,9 @@ def test_options_before_and_after_the_command_and_in_the_environment(run: Run, e
 
 
 def test_usage_errors_exit_2(run: Run, tmp_path: Path) -> None:
-    assert run("load").stderr.endswith("\nError: Missing argument 'SOURCE...'.\n")
+    assert run("load").stderr == (
+        "error: no SOURCE: give files, folders or places in buckets, or set `sources` in loader.toml.\n"
+    )
     for args in (
         ["load"],
         ["no-such"],
@@ -298,7 +321,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
         "    0  done (also: nothing new)\n"
         "    1  failed; what was loaded before stays\n"
         "    2  the command or a setting is not usable\n"
-        "    3  loaded and published, but something needs a look: many rejects, a file that could not be read\n"
+        "    3  loaded and published, but something needs a look: many rejects, a file not read, a model that failed\n"
         "    4  another run holds the lock\n"
     )
     for command in ("load", "query", "status", "schema", "publish", "config", "init"):
@@ -347,12 +370,12 @@ def test_publish_after_a_move(run: Run, events: str, tmp_path: Path) -> None:
         f"error: {tmp_path}/b: was moved here from {tmp_path}/a. Run: loader publish\n",
     )
     done = run("publish", "--warehouse", "b")
-    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "published load 1: 9 tables\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "published load 1: 8 tables\n")
     assert run("query", "SELECT count(*) AS n FROM tracks", "--json", "--warehouse", "b").stdout == '[{"n":2}]\n'
     shutil.copytree("b", "c")
     assert run("status", "--warehouse", "c").exit_code == 1  # it would show the rows of b
     done = run("publish", "--warehouse", "c", "--json")
-    assert (done.stdout, done.stderr) == ('{"load": 1, "tables": 9}\n', "")
+    assert (done.stdout, done.stderr) == ('{"load": 1, "tables": 8}\n', "")
     assert json.loads(run("status", "--warehouse", "c", "--json").stdout)["load"] == 1
 
 
@@ -396,6 +419,9 @@ def test_config(run: Run, tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == (
         'warehouse = "warehouse"             # default\n'
+        "# sources                           # default: none\n"
+        "# since                             # default: all days\n"
+        "settle_seconds = 0.0                # LOADER_SETTLE_SECONDS\n"
         "# source                            # default: from the path\n"
         "skip_tracks_table = false           # default\n"
         "skip_users_table = false            # default\n"
@@ -413,6 +439,13 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "threads = 3                         # loader.toml\n"
         "max_reject_share = 0.05             # default\n"
         "strict = false                      # default\n"
+        "# models                            # default: none\n"
+        "# max_runtime                       # default: no limit\n"
+        "[identity]\n"
+        'devices = "attach"                  # default\n'
+        'shared_device = "by_time"           # default\n'
+        "merge_on = []                       # default\n"
+        "max_alias_partners = 10             # default\n"
     )
     found = json.loads(run("config", "--json", "--config", "loader.toml", LOADER_DEDUP_WINDOW="all").stdout)
     assert found["max_columns"] == {"value": 50, "from": "loader.toml"}

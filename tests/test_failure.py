@@ -58,7 +58,7 @@ def fails(error: BaseException) -> Callable[..., Any]:
 def test_every_failure_has_its_message_and_code(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, message: str
 ) -> None:
-    monkeypatch.setattr(pipeline, "run", fails(error))
+    monkeypatch.setattr(pipeline, "load_only", fails(error))
     done = run("load", "x")
     assert (done.exit_code, done.stdout, done.stderr) == (code, "", f"error: {message}\n")
 
@@ -68,7 +68,7 @@ def test_every_failure_has_its_message_and_code(
     [OSError(errno.ENOSPC, "No space left on device"), duckdb.IOException("IO Error: x: No space left on device")],
 )
 def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception) -> None:
-    monkeypatch.setattr(pipeline, "run", fails(error))
+    monkeypatch.setattr(pipeline, "load_only", fails(error))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 8, 4096))
     done = run("load", "x", "--warehouse", str(tmp_path / "no/wh"))
     assert (done.exit_code, done.stderr) == (
@@ -99,7 +99,7 @@ def test_ctrl_c_while_the_engine_is_at_work(run: Run, monkeypatch: pytest.Monkey
             raise RuntimeError("Query interrupted") from None
 
     before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(pipeline, "run", work)
+    monkeypatch.setattr(pipeline, "load_only", work)
     done = run("load", "x")
     assert (done.exit_code, done.stderr) == (130, "error: interrupted; what was committed stays\n")
     assert signal.getsignal(signal.SIGINT) is before

@@ -116,10 +116,10 @@ def test_no_reader_waits_for_the_loader(tmp_path: Path) -> None:
     load(tmp_path, 1)
     (tmp_path / "in" / "2").write_bytes(events(2))
     halt = (
-        "import os, signal, sys; from pathlib import Path; import loader; from loader import store; "
+        "import os, signal, sys; from pathlib import Path; import loader; from loader import pipeline, store; "
         "commit = store.commit; "
         "store.commit = lambda *all: (os.kill(os.getpid(), signal.SIGSTOP), commit(*all)); "
-        "loader.run(loader.Settings(warehouse=Path(sys.argv[1]), sources=(sys.argv[2],)))"
+        "pipeline.load_only(loader.Settings(warehouse=Path(sys.argv[1]), sources=(sys.argv[2],)))"
     )
     command = [sys.executable, "-c", halt, str(tmp_path / "warehouse"), str(tmp_path / "in" / "2")]
     with subprocess.Popen(command, cwd=ROOT) as stopped:

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import loader
+from loader import pipeline
 from loader.cli import main
 
 EVENTS: list[dict[str, Any]] = [
@@ -59,6 +60,7 @@ def test_status_as_json(run: Callable[..., Result], folder: Path) -> None:
         "warehouse": str(folder),
         "load": 2,
         "pending": [],
+        "persons": {"load": 2, "behind": 0, "living": 2, "conflicts": {}},
         "days": [first, second, third],
         "tables": [
             {"table": "identifies", "rows": {first: 1, third: 1}},
@@ -71,6 +73,7 @@ def test_status_as_json(run: Callable[..., Result], folder: Path) -> None:
         "rejects": {"invalid_json": 1, "unknown_type": 1},
         "discards": {"type_mismatch": 1},
         "events_without_table": [{"event": "!!!", "rows": 1}],
+        "models": [],
     }
     assert [(load["load_id"], load["files"], load["items"], load["loaded"], load["rejected"]) for load in loads] == [
         (2, 1, 2, 1, 1),
@@ -96,6 +99,8 @@ def test_status_in_words(run: Callable[..., Result], folder: Path) -> None:
         "",
         "discards: 1 (type_mismatch 1); see loader.discards",
         "",
+        "persons: 2, resolved up to load 2",
+        "",
         "event without a table (see other_events)  rows",
         "----------------------------------------  ----",
         "!!!                                          1",
@@ -106,14 +111,20 @@ def test_schema_lists_tables(run: Callable[..., Result]) -> None:
     found = json.loads(run("schema", "--json").stdout)
     assert [each["table"] for each in found] == [
         *"identifies tracks pages screens groups aliases resets users other_events order_done город".split(),
+        *(f"identity.{name}" for name in "map edges persons person_changes device_intervals conflicts rules".split()),
+        *(f"resolved.{name}" for name in "users user_traits sessions timeline identifies tracks pages screens".split()),
+        *(f"resolved.{name}" for name in "groups aliases resets other_events order_done город".split()),
         *(f"loader.{name}" for name in "discards files loads published rejects schema_changes".split()),
     ]
     assert found[0] == {"table": "identifies", "columns": 19, "created": 1, "changed": 2, "what": "every identify"}
     assert found[9] == {"table": "order_done", "columns": 21, "created": 1, "changed": 1, "what": "one event"}
+    by_name = {each["table"]: each for each in found}
+    assert by_name["resolved.order_done"]["what"] == "one event, with its person"
+    assert by_name["resolved.order_done"]["columns"] == 23
     assert run("schema").stdout.splitlines()[:3] == [
-        "table                  columns  created by load  changed by load  holds",
-        "---------------------  -------  ---------------  ---------------  -------------------------------------",
-        "identifies                  19                1                2  every identify",
+        "table                      columns  created by load  changed by load  holds",
+        "-------------------------  -------  ---------------  ---------------  " + "-" * 40,
+        "identifies                      19                1                2  every identify",
     ]
 
 
@@ -130,6 +141,9 @@ def test_schema_of_a_table(run: Callable[..., Result]) -> None:
     users = {each["column"]: each for each in json.loads(run("schema", "main.USERS", "--json").stdout)}
     assert users["age"] == {"column": "age", "type": "BIGINT", "load": 1}
     assert "loader_line" not in users
+    resolved = {each["column"]: each for each in json.loads(run("schema", "resolved.order_done", "--json").stdout)}
+    assert resolved["items"] == {"column": "items", "type": "JSON", "load": None}
+    assert list(resolved)[-2:] == ["person_id", "resolved_by"]
     discards = {each["column"]: each for each in json.loads(run("schema", "loader.discards", "--json").stdout)}
     assert discards["column_value"] == {"column": "column_value", "type": "JSON", "load": None}
 
@@ -137,7 +151,9 @@ def test_schema_of_a_table(run: Callable[..., Result]) -> None:
 def test_schema_of_no_table(run: Callable[..., Result]) -> None:
     found = run("schema", "order_doen")
     assert (found.exit_code, found.stdout) == (1, "")
-    assert found.stderr == "error: order_doen: there is no such table. Close: order_done.\n"
+    assert found.stderr == "error: order_doen: there is no such table. Close: order_done, resolved.order_done.\n"
+    assert run("schema", "resolved.order_doen").stderr.endswith("Close: resolved.order_done.\n")
+    assert run("schema", "edgs").stderr.endswith("Close: identity.edges.\n")
     assert run("schema", "xyz").stderr == "error: xyz: there is no such table. `loader schema` lists the tables.\n"
 
 
@@ -154,3 +170,42 @@ def test_more_event_tables_than_status_counts(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(main, ["status", "--json", "--all", *args]).stdout)
     assert {each["table"] for each in found["tables"]} == {"tracks", *(f"e{at}" for at in range(23))}
     assert (found["more_tables"], sum(sum(each["rows"].values()) for each in found["tables"])) == (0, 46)
+
+
+def test_how_far_persons_are_resolved(run: Callable[..., Result], tmp_path: Path) -> None:
+    """Not at all, up to the last load, or behind it; and the findings that want a look."""
+    folder = tmp_path / "wh"
+
+    def load(name: str, *events: dict[str, Any]) -> None:
+        (tmp_path / name).write_text("".join(json.dumps({"type": "page", **event}) + "\n" for event in events))
+        pipeline.load_only(loader.Settings(warehouse=folder, sources=(str(tmp_path / name),)))
+
+    def status() -> tuple[Any, list[str]]:
+        found = json.loads(CliRunner().invoke(main, ["status", "--json", "--warehouse", str(folder)]).stdout)
+        lines = CliRunner().invoke(main, ["status", "--warehouse", str(folder)]).stdout.splitlines()
+        return found["persons"], lines[lines.index("discards: none") + 2 :]
+
+    load("1", {"messageId": "1", "userId": "u"}, {"messageId": "2", "userId": "v", "anonymousId": "d"})
+    assert status() == (
+        {"load": None, "behind": 1, "living": 0, "conflicts": {}},
+        ["persons: not worked out yet. Run: loader resolve"],
+    )
+    pipeline.resolve_only(loader.Settings(warehouse=folder))
+    assert status() == (
+        {"load": 1, "behind": 0, "living": 2, "conflicts": {}},
+        ["persons: 2, resolved up to load 1"],
+    )
+    load("2", {"messageId": "3", "userId": "u", "anonymousId": "d"}, {"messageId": "4", "userId": "null"})
+    load("3", {"messageId": "5", "userId": "w"})
+    assert status() == (
+        {"load": 1, "behind": 2, "living": 2, "conflicts": {}},
+        ["persons: 2, resolved up to load 1, 2 loads behind. Run: loader resolve"],
+    )
+    pipeline.resolve_only(loader.Settings(warehouse=folder))
+    assert status() == (
+        {"load": 3, "behind": 0, "living": 3, "conflicts": {"blocked_seen": 1, "shared_device": 1}},
+        [
+            "persons: 3, resolved up to load 3",
+            "in doubt: 2 (blocked_seen 1, shared_device 1); see loader identity conflicts",
+        ],
+    )

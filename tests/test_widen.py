@@ -186,11 +186,11 @@ def test_the_ledger_names_the_first_value_that_caused_it(tmp_path: Path) -> None
 
 
 def test_users_follow_identifies(tmp_path: Path) -> None:
-    warehouses.load(tmp_path, {"1": warehouses.lines(event("a", 8, "identify", v=1, w=True, x=[1]))})
-    warehouses.load(tmp_path, {"2": warehouses.lines(event("b", 9, "identify", v=1.5, w="x"))}, **WIDEN)
+    warehouses.run(tmp_path, {"1": warehouses.lines(event("a", 8, "identify", v=1, w=True, x=[1]))})
+    warehouses.run(tmp_path, {"2": warehouses.lines(event("b", 9, "identify", v=1.5, w="x"))}, **WIDEN)
     assert types(tmp_path, "users").items() >= {"v": "DOUBLE", "w": "VARCHAR", "x": "JSON"}.items()
     assert cells(tmp_path, "v", "w", "x", table="users") == [("u", 1.5, "x", "[1]")]
-    warehouses.load(tmp_path, {"3": warehouses.lines(event("c", 10, "identify", v=None, w=5))})
+    warehouses.run(tmp_path, {"3": warehouses.lines(event("c", 10, "identify", v=None, w=5))})
     assert cells(tmp_path, "v", "w", table="users") == [("u", 1.5, "5")]
 
 
@@ -547,7 +547,7 @@ settings = loader.Settings(warehouse=Path(warehouse), threads=1)
 match what:
     case "load":
         from dataclasses import replace
-        loader.run(replace(settings, sources=(source,), on_type_conflict="widen"))
+        pipeline.load_only(replace(settings, sources=(source,), on_type_conflict="widen"))
     case "widen":
         pipeline.widen(settings, "resets.v", "VARCHAR")
     case "replay":
