@@ -32,7 +32,7 @@ _WHAT = {
     "loader.rejects": "lines and elements that are no events",
     "loader.discards": "values without a cell",
     "loader.schema_changes": "tables and columns as they were made",
-    "loader.models": "one row a model of your own: its last result",
+    "loader.models": "your own models, and how they went",
 }
 _REST = {"main": "one event", "resolved": "one event, with its person", "models": "a model of your own"}
 _SCHEMAS = ["main", "identity", "resolved"]  # then others, and `loader` last

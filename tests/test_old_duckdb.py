@@ -1,4 +1,4 @@
-"""An older DuckDB opens warehouse.duckdb, and counts in every view what the current one counts."""
+"""An older DuckDB opens warehouse.duckdb, and finds in every view the rows that the current one finds."""
 
 import json
 import os
@@ -16,7 +16,8 @@ OLD_VERSIONS = [
     if not line.startswith("#")
 ]
 
-# One event of each call, and values of every type, so that no view is empty for want of an event.
+# One event of each call, and values of every type, so that no view is empty for want of an event; then ids that make
+# each finding of `identity.conflicts`.
 COMMON = {
     "userId": "u-1",
     "anonymousId": "a-1",
@@ -42,19 +43,36 @@ EVENTS: list[dict[str, Any]] = [
     COMMON | {"messageId": "m-6", "type": "group", "groupId": "g-1", "traits": VALUES},
     COMMON | {"messageId": "m-7", "type": "alias", "previousId": "a-1", "traits": VALUES},
     COMMON | {"messageId": "m-8", "type": "reset", "properties": VALUES},
+    *(
+        COMMON | {"messageId": f"s-{at}", "type": "page", "userId": user, "timestamp": f"2026-03-02T1{at}:00:00Z"}
+        for at, user in enumerate(["u-1", None, "u-2", "null", "u-1"])
+    ),
+    *(
+        COMMON | {"messageId": f"a-{previous}", "type": "alias", "previousId": previous, "userId": user}
+        for previous, user in [
+            ("v-1", "v-2"),
+            ("v-2", "v-3"),
+            ("v-3", "v-1"),
+            *((f"w-{at}", "hub") for at in range(11)),
+        ]
+    ),
+    *(
+        COMMON | {"messageId": f"o-{at}", "type": "alias", "previousId": f"x-{at}", "userId": f"x-{at + 1}"}
+        for at in range(50)
+    ),
 ]
 
-# Rows and, column by column, cells that are not NULL: so every column of every file is read.
-COUNT = """
+READ = """
 import duckdb, json, sys
 
 connection = duckdb.connect(sys.argv[1], read_only=True)
+connection.execute("SET TimeZone = 'UTC'")
 views = "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
-counts = {}
+rows = {}
 for schema, view in connection.execute(views).fetchall():
     name = ".".join('"' + part.replace('"', '""') + '"' for part in (schema, view))
-    counts[f"{schema}.{view}"] = connection.execute(f"SELECT count(*), count(COLUMNS(*)) FROM {name}").fetchone()
-json.dump({"version": duckdb.__version__, "counts": counts}, sys.stdout)
+    rows[f"{schema}.{view}"] = sorted(map(repr, connection.execute(f"SELECT * FROM {name}").fetchall()))
+json.dump({"version": duckdb.__version__, "rows": rows}, sys.stdout)
 """
 
 
@@ -73,10 +91,10 @@ def run(*command: str | Path, pythonpath: Path = ROOT) -> str:
     return done.stdout
 
 
-def counts_of(database: Path, pythonpath: Path = ROOT) -> tuple[str, dict[str, list[int]]]:
-    """The version of the DuckDB found, and the counts of every view."""
-    found = json.loads(run(sys.executable, "-c", COUNT, database, pythonpath=pythonpath))
-    return found["version"], found["counts"]
+def rows_of(database: Path, pythonpath: Path = ROOT) -> tuple[str, dict[str, list[str]]]:
+    """The version of the DuckDB found, and the rows of every view."""
+    found = json.loads(run(sys.executable, "-c", READ, database, pythonpath=pythonpath))
+    return found["version"], found["rows"]
 
 
 @pytest.fixture(scope="module")
@@ -85,26 +103,35 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("old_duckdb")
     events = folder / "events.jsonl"
     events.write_text("".join(json.dumps(event) + "\n" for event in EVENTS), encoding="utf-8")
-    run(sys.executable, "-m", "loader", "load", events, "--warehouse", folder / "warehouse")
+    run(sys.executable, "-m", "loader", "run", events, "--warehouse", folder / "warehouse")
     return folder / "warehouse" / "warehouse.duckdb"
 
 
 def test_the_current_duckdb_finds_every_table(database: Path) -> None:
-    _, counts = counts_of(database)
-    calls = ["identifies", "pages", "screens", "groups", "aliases", "resets", "order_completed", "注文完了"]
-    assert {call: counts[f"main.{call}"][0] for call in calls} == dict.fromkeys(calls, 1)
-    assert counts["main.tracks"][0] == 2
-    assert counts["loader.loads"][0] == 1
-    assert counts["loader.files"][0] == 1
+    _, rows = rows_of(database)
+    counts = {name: len(found) for name, found in rows.items()}
+    calls = ["identifies", "screens", "groups", "resets", "order_completed", "注文完了"]
+    for schema in ("main", "resolved"):
+        assert {call: counts[f"{schema}.{call}"] for call in calls} == dict.fromkeys(calls, 1)
+        assert counts[f"{schema}.tracks"] == 2
+    assert counts["loader.loads"] == counts["loader.files"] == counts["main.users"] == 1
+    assert counts["identity.rules"] == 0
+    assert {name for name, count in counts.items() if not count} == {
+        "identity.rules",
+        "loader.discards",
+        "loader.rejects",
+    }
+    found = {row.split("'")[1] for row in rows["identity.conflicts"]}
+    assert found == {"shared_device", "hub", "oversize", "blocked_seen", "alias_cycle"}
 
 
 @pytest.mark.skipif(
     os.environ.get("LOADER_TEST_ALL") != "1", reason="installs from the package index: make check, or LOADER_TEST_ALL=1"
 )
 @pytest.mark.parametrize("version", OLD_VERSIONS)
-def test_an_old_duckdb_counts_the_same(version: str, database: Path, tmp_path: Path) -> None:
+def test_an_old_duckdb_finds_the_same(version: str, database: Path, tmp_path: Path) -> None:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
     run(*pip, "--target", tmp_path, f"duckdb=={version}")
-    found, counts = counts_of(database, pythonpath=tmp_path)
+    found, rows = rows_of(database, pythonpath=tmp_path)
     assert found == version
-    assert counts == counts_of(database)[1]
+    assert rows == rows_of(database)[1]

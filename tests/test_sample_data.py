@@ -113,6 +113,131 @@ def test_kinds_that_differ(folder: Path) -> None:
     assert warehouses.query(folder, "SELECT count(*) FROM product_reviewed WHERE rating = 'five stars'")[0][0] > 0
 
 
+# --- who is who -------------------------------------------------------------------------------------------------------
+
+EVENT_TABLES = [*TOTALS["call_tables"], *TOTALS["event_tables"], "other_events"]
+EVERY_COLUMN = 'SELECT count(*), count(COLUMNS(*)) FROM {schema}."{name}"'  # reads each cell of each file
+
+
+def test_every_view_of_persons_can_be_read(folder: Path) -> None:
+    """Those of `resolved` that hold events have their rows and columns, and two more."""
+    views = warehouses.query(
+        folder, "SELECT schema_name, view_name FROM duckdb_views() WHERE schema_name IN ('identity', 'resolved')"
+    )
+    rows = {
+        (schema, name): warehouses.query(folder, EVERY_COLUMN.format(schema=schema, name=name))[0]
+        for schema, name in views
+    }
+    assert {name for schema, name in rows if schema == "identity"} == set(
+        "edges map persons person_changes device_intervals conflicts rules".split()
+    )
+    assert {name for schema, name in rows if schema == "resolved"} == {
+        *("users", "user_traits", "sessions", "timeline"),
+        *EVENT_TABLES,
+    }
+    for name in EVENT_TABLES:
+        plain = warehouses.query(folder, EVERY_COLUMN.format(schema="main", name=name))[0]
+        count, *cells, persons, how = rows["resolved", name]
+        assert ((count, *cells), how) == (plain, count), name
+        assert persons <= count
+    counts = {"map": 477, "edges": 161, "persons": 341, "person_changes": 341, "rules": 0}
+    assert {name: rows["identity", name][0] for name in counts} == counts
+
+
+def test_events_of_persons_add_up(folder: Path) -> None:
+    """Of calls in whichever view: of the tables, of the timeline, of sessions, of persons."""
+    calls = " UNION ALL ".join(
+        f"SELECT id, person_id, resolved_by FROM resolved.{name}" for name in TOTALS["call_tables"]
+    )
+    [(events, found)] = warehouses.query(folder, f"SELECT count(*), count(person_id) FROM ({calls})")
+    assert (events, found) == (TOTALS["loaded"], 4964)
+    timeline = "SELECT count(*), count(DISTINCT person_id), count(DISTINCT session_id) FROM resolved.timeline"
+    sessions = "SELECT sum(events), count(DISTINCT person_id), count(*) FROM resolved.sessions"
+    users = "SELECT sum(events), count(*), sum(sessions) FROM resolved.users WHERE events > 0"
+    for sums in (timeline, sessions, users):
+        assert warehouses.query(folder, sums) == [(4964, 329, 598)], sums
+    callers = "SELECT list_sort(list(primary_user_id)) FROM resolved.users WHERE events = 0"  # known by aliases only
+    assert warehouses.query(folder, callers) == [([f"caller-{at:02}" for at in range(12)],)]
+    assert warehouses.query(
+        folder,
+        f"""SELECT resolved_by, count(*), count(person_id) FROM ({calls}) GROUP BY 1
+        HAVING resolved_by IN ('unresolved', 'shared_by_time') ORDER BY 1""",
+    ) == [("shared_by_time", 33, 33), ("unresolved", 80, 0)]
+    assert (
+        warehouses.query(
+            folder,
+            """SELECT t.* FROM resolved.timeline AS t LEFT JOIN resolved.sessions AS s USING (person_id, session_id)
+            WHERE s.session_id IS NULL OR t."timestamp" NOT BETWEEN s.started_at AND s.ended_at""",
+        )
+        == []
+    )
+
+
+def test_traits_of_persons(folder: Path) -> None:
+    """`resolved.user_traits` says of each trait of `resolved.users` where it came from: an identify of that person."""
+    of_traits = warehouses.query(folder, "SELECT person_id, trait, value FROM resolved.user_traits")
+    columns = sorted({trait for _, trait, _ in of_traits} - {"birthday", "created_at"})  # instants are text otherwise
+    assert len(columns) == 10
+    texts = ", ".join(f'"{name}"::VARCHAR AS "{name}"' for name in columns)
+    listed = ", ".join(f'"{name}"' for name in columns)
+    unpivoted = f"UNPIVOT (SELECT person_id, {texts} FROM resolved.users) ON {listed} INTO NAME trait VALUE value"
+    of_users = set(warehouses.query(folder, f"SELECT person_id, trait, value FROM ({unpivoted})"))
+    assert of_users == {row for row in of_traits if row[1] in columns}
+    assert warehouses.query(
+        folder,
+        """SELECT count(*) FROM resolved.user_traits AS t
+            ANTI JOIN resolved.identifies AS i
+                ON i.id = t.event_id AND i.person_id = t.person_id AND i."timestamp" = t.set_at""",
+    ) == [(0,)]
+
+
+def person_of(folder: Path, user_id: str) -> tuple[Any, ...]:
+    [row] = warehouses.query(
+        folder,
+        """SELECT user_ids, anonymous_ids FROM resolved.users WHERE person_id = (
+            SELECT person_id FROM identity.map WHERE id_type = 'user_id' AND id = ?)""",
+        user_id,
+    )
+    return row
+
+
+def test_people_worth_a_look(folder: Path) -> None:
+    """As the README has them."""
+    laptop, phone, tablet = (
+        "a1000000-1001-4000-a000-000000000001",
+        "a1001b0000000002",
+        "A1000000-1001-4000-A000-000000000003",
+    )
+    assert person_of(folder, "user-1001") == (["user-1001"], sorted([laptop, phone, tablet]))
+    before = warehouses.query(
+        folder,
+        """SELECT DISTINCT resolved_by, person_id = (SELECT person_id FROM identity.map WHERE id = 'user-1001')
+        FROM resolved.pages WHERE anonymous_id = ? AND user_id IS NULL""",
+        laptop,
+    )
+    assert before == [("attached", True)]
+    tomas = (["erp-55012", "temp-7f3a", "user-1002"], ["a1000000-1002-4000-a000-000000000001"])
+    for name in tomas[0]:
+        assert person_of(folder, name) == tomas
+    assert person_of(folder, "callcentre") == (["callcentre"], [])
+    assert person_of(folder, "user-2001")[0] == ["user-2001"]
+    conflicts = "SELECT kind, id, persons FROM identity.conflicts ORDER BY ALL"
+    assert warehouses.query(folder, conflicts) == [
+        ("blocked_seen", "00000000-0000-0000-0000-000000000000", 0),
+        ("blocked_seen", "null", 0),
+        ("blocked_seen", "undefined", 0),
+        ("hub", "callcentre", 12),
+        ("shared_device", "a1008b0000000001", 2),
+        ("shared_device", "kiosk-berlin-01", 5),
+    ]
+    family = """SELECT m.id, valid_from IS NULL, valid_to IS NULL FROM identity.device_intervals
+        JOIN identity.map AS m USING (person_id)
+        WHERE anonymous_id = 'a1008b0000000001' AND m.id_type = 'user_id' ORDER BY valid_from NULLS FIRST"""
+    assert [name for name, *_ in warehouses.query(folder, family)] == ["user-1008", "user-1009", "user-1008"]
+    kiosk = """SELECT resolved_by, count(*) FROM resolved.tracks WHERE anonymous_id = 'kiosk-berlin-01' GROUP BY 1"""
+    assert {by for by, _ in warehouses.query(folder, kiosk)} == {"user_id", "shared_by_time", "unresolved"}
+
+
 def test_a_second_run_loads_nothing(sample: tuple[Path, loader.Report]) -> None:
     folder, _ = sample
     report = loader.run(loader.Settings(warehouse=folder / "warehouse", sources=(str(EVENTS),)))

@@ -189,11 +189,12 @@ def test_columns_may_change_from_run_to_run(here: Folder) -> None:
 def test_schema_and_status_show_models(here: Folder) -> None:
     here.model("orders", f"-- grain: one row per buyer\n{ORDERS}")
     here.model("bad", "SELECT nope FROM tracks")
+    here.model("look", "SELECT 1 AS event")
     here.load(code=3)
     listed = json.loads(here.command("schema", "--json").stdout)
     assert [
         (each["table"], each["columns"], each["what"]) for each in listed if each["table"].startswith("models.")
-    ] == [("models.orders", 2, "one row per buyer")]
+    ] == [("models.look", 1, "a model of your own"), ("models.orders", 2, "one row per buyer")]
     schemas = [each["table"].rpartition(".")[0] for each in listed]
     assert list(dict.fromkeys(schemas)) == ["", "resolved", "models", "identity", "loader"]
     assert len({each["what"] for each in listed if each["table"].startswith("identity.")}) == 7
@@ -202,7 +203,11 @@ def test_schema_and_status_show_models(here: Folder) -> None:
         ("user_id", "VARCHAR", None),
         ("total", "HUGEINT", None),
     ]
-    (bad, orders) = json.loads(here.command("status", "--json").stdout)["models"]
+    columns = json.loads(here.command("schema", "models.look", "--json").stdout)
+    assert [(each["column"], each["type"]) for each in columns] == [
+        ("event", "INTEGER")
+    ]  # not as the table of that name
+    (bad, _, orders) = json.loads(here.command("status", "--json").stdout)["models"]
     assert orders == {"model": "orders", "rows": 2, "load": 1, "error": None}
     assert (bad["model"], bad["rows"]) == ("bad", None)
     assert "orders     2        1" in here.command("status").stdout
@@ -400,6 +405,15 @@ def test_what_a_model_made_before_it_failed_stays(here: Folder) -> None:
     assert made(here.load()) == {"orders": 3, "total": 1}
     assert here.query("FROM models.total") == [(16,)]
     assert here.query("SELECT DISTINCT load_id, error FROM loader.models") == [(2, None)]
+
+
+def test_a_text_that_fails_is_tried_again_each_time(here: Folder) -> None:
+    """Also where its last result is of this load."""
+    here.load()
+    here.model("orders", "SELECT nope")
+    for _ in range(2):
+        assert errors(here.load(code=3)).keys() == {"orders"}
+    assert here.query("FROM models.orders ORDER BY ALL") == [("u1", 10), ("u2", 5)]
 
 
 def test_resolve_and_identity_tell_of_a_failure(here: Folder) -> None:
