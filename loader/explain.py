@@ -27,10 +27,14 @@ _PERSON = """
 _SEEN = "SELECT id_type, id, status, person_id, first_seen, last_seen, events FROM identity.map"
 _TOTALS = """
     SELECT count(*) FILTER (id_type = 'user_id') AS user_ids,
-        count(*) FILTER (id_type = 'anonymous_id') AS anonymous_ids
-    FROM identity.map WHERE person_id = $person_id
+        count(*) FILTER (id_type = 'anonymous_id') AS anonymous_ids,
+        min(first_seen) AS first_seen, max(last_seen) AS last_seen
+    FROM own
 """
-_EVENTS = "SELECT events, first_seen, last_seen FROM resolved.users WHERE person_id = $person_id"
+_IDENTIFIERS = """
+    SELECT id_type, id, status, first_seen, last_seen, events FROM own
+    SEMI JOIN (SELECT unnest($types) AS id_type, unnest($ids) AS id) AS b USING (id_type, id)
+"""
 _STRETCHES = """
     SELECT i.anonymous_id, i.person_id, p.anchor_type, p.anchor_id, i.valid_from, i.valid_to, count(*) OVER () AS every
     FROM identity.device_intervals AS i LEFT JOIN identity.persons AS p ON p.person_id = i.person_id
@@ -75,7 +79,7 @@ def find(connection: duckdb.DuckDBPyConnection, text: str) -> Asked:
     LoaderError where it is not known, UsageError where a bare one is of both types.
     """
     text = text.strip()
-    for person in _rows(connection, _PERSON, person_id=text):
+    for person in _rows(connection, _PERSON, person_id=text) if text.startswith("p_") else ():
         return Asked(
             ("person_id", text), "retired" if person["retired_at"] else "living", person["current_person_id"], person
         )
@@ -102,18 +106,16 @@ def one(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
     """
     doubts.check(connection)
     asked = find(connection, text)
-    person = _person(connection, asked.person_id) if asked.person_id else None
-    if person:
-        found = ties.of_person(connection, person["person_id"])
+    if asked.person_id:
+        found = ties.of_person(connection, asked.person_id)
         branches = found.tree(_node(connection, asked), IDS, DEEP)
     else:
         found, branches = ties.of_id(connection, asked.node), []
+    person = _person(connection, asked.person_id) if asked.person_id else None
     aside = found.first_aside(ROWS)
     _complete(connection, [*(tie for branch in branches for tie in branch.ties), *aside])
     of = {"person_id": asked.person_id, "device": None if person else asked.node[1], "most": ROWS}
-    stretches, more_stretches = _counted(
-        _rows(connection, _STRETCHES, **of) if person or asked.status == "shared" else []
-    )
+    stretches, more_stretches = _counted(_rows(connection, _STRETCHES, **of) if found.shared else [])
     persons = sorted({id_ for id_ in (asked.person_id, asked.id[1] if asked.is_person else None) if id_})
     changes, more_changes = _counted(_rows(connection, _CHANGES, persons=persons, most=ROWS) if persons else [])
     identifiers = _identifiers(connection, branches)
@@ -239,17 +241,19 @@ def _node(connection: duckdb.DuckDBPyConnection, asked: Asked) -> Id:
 
 
 def _person(connection: duckdb.DuckDBPyConnection, person_id: str) -> dict[str, Any]:
+    """The person whose ids are `own`."""
     (person,) = _rows(connection, _PERSON, person_id=person_id)
-    (totals,) = _rows(connection, _TOTALS, person_id=person_id)
-    seen = _rows(connection, _EVENTS, person_id=person_id) or [{"events": 0, "first_seen": None, "last_seen": None}]
+    (totals,) = _rows(connection, _TOTALS)
     names = ("person_id", "anchor_type", "anchor_id", "minted_at")
-    return {**{name: person[name] for name in names}, **totals, **seen[0]}
+    return {**{name: person[name] for name in names}, **totals}
 
 
 def _identifiers(connection: duckdb.DuckDBPyConnection, branches: Sequence[ties.Branch]) -> list[dict[str, Any]]:
+    if not branches:
+        return []
     known = _rows(
         connection,
-        _SEEN + " SEMI JOIN (SELECT unnest($types) AS id_type, unnest($ids) AS id) AS b USING (id_type, id)",
+        _IDENTIFIERS,
         types=[branch.id[0] for branch in branches],
         ids=[branch.id[1] for branch in branches],
     )

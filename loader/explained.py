@@ -15,7 +15,7 @@ def write_one(found: Mapping[str, Any]) -> str:
     asked, person = found["asked"], found["person"]
     lines = [_asked(asked, found["reason"])]
     if person:
-        ids = f"{many(person['user_ids'], 'user id')}, {many(person['anonymous_ids'], 'device')}, {_seen(person)}"
+        ids = f"{many(person['user_ids'], 'user id')}, {many(person['anonymous_ids'], 'device')}, {_span(person)}"
         lines.append(f"{ids}; named after {_named(person, 'anchor_type', 'anchor_id')}")
         lines += ["", *_tree(found["identifiers"])]
         if more := found["more_identifiers"]:
@@ -133,10 +133,12 @@ def _section(name: str, lines: Iterable[str], more: int) -> list[str]:
 
 
 def _seen(each: Mapping[str, Any]) -> str:
-    if each["first_seen"] is None:
-        return "no event"
+    return f"{many(each['events'], 'event')}, {_span(each)}"
+
+
+def _span(each: Mapping[str, Any]) -> str:
     first, last = _time(each["first_seen"]), _time(each["last_seen"])
-    return f"{many(each['events'], 'event')}, {first}" + (f" to {last}" if last != first else "")
+    return first + (f" to {last}" if last != first else "")
 
 
 def _named(each: Mapping[str, Any], type_: str = "id_type", id_: str = "id") -> str:

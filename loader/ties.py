@@ -20,34 +20,46 @@ STEPS, MOST = 6, 10_000  # how far ties that don't count are followed: ties, and
 
 _COLUMNS = "kind, type_a, id_a, type_b, id_b, status, reason, events, first_seen, last_seen, first_event_id"
 _ORDER = "ORDER BY first_seen, type_a, id_a, type_b, id_b, kind"
+_OWN = "CREATE OR REPLACE TEMP TABLE own AS FROM identity.map WHERE person_id = $person_id"
+# A join by the id alone is a filter of the files for half of what one by id and type costs. What is left is little.
 _OF_PERSON = f"""
-    WITH own AS (SELECT id_type, id FROM identity.map WHERE person_id = $person_id)
-    SELECT {_COLUMNS} FROM identity.edges AS e
-    WHERE EXISTS (FROM own AS o WHERE o.id_type = e.type_a AND o.id = e.id_a)
-        OR EXISTS (FROM own AS o WHERE o.id_type = e.type_b AND o.id = e.id_b) {_ORDER}
+    WITH a AS MATERIALIZED (SELECT {_COLUMNS} FROM identity.edges AS e SEMI JOIN own AS o ON o.id = e.id_a),
+    b AS MATERIALIZED (SELECT {_COLUMNS} FROM identity.edges AS e SEMI JOIN own AS o ON o.id = e.id_b)
+    SELECT {_COLUMNS} FROM a SEMI JOIN own AS o ON o.id_type = a.type_a AND o.id = a.id_a
+    UNION ALL
+    SELECT {_COLUMNS} FROM b SEMI JOIN own AS o ON o.id_type = b.type_b AND o.id = b.id_b
+    ANTI JOIN own AS n ON n.id_type = b.type_a AND n.id = b.id_a
+    {_ORDER}
 """
 _OF_ID = f"""
-    SELECT {_COLUMNS} FROM identity.edges
-    WHERE (type_a = $id_type AND id_a = $id) OR (type_b = $id_type AND id_b = $id) {_ORDER}
+    SELECT {_COLUMNS} FROM identity.edges WHERE type_a = $id_type AND id_a = $id
+    UNION ALL
+    SELECT {_COLUMNS} FROM identity.edges WHERE type_b = $id_type AND id_b = $id
+    {_ORDER}
 """
+_FOLLOWED = "(status <> 'used' OR type_b NOT IN ('user_id', 'anonymous_id'))"
 # The ties that don't count of some persons and of ids without one; of those to one target the first. A trait is no id
 # of the map: what counts between it and a person is followed, too.
 _ASIDE = f"""
-    WITH own AS (
+    WITH own AS MATERIALIZED (
         SELECT id_type, id, 'person_id' AS from_type, person_id AS from_id FROM identity.map
         WHERE person_id IN (SELECT unnest($persons))
         UNION ALL SELECT unnest($types), unnest($ids), unnest($types), unnest($ids)
-    ), tie AS (
-        SELECT {_COLUMNS} FROM identity.edges WHERE status <> 'used' OR type_b NOT IN ('user_id', 'anonymous_id')
-    ), reached AS (
-        SELECT o.*, t.type_b AS far_type, t.id_b AS far_id, t.*
-        FROM tie AS t JOIN own AS o ON o.id_type = t.type_a AND o.id = t.id_a
+    ), a AS MATERIALIZED (
+        SELECT {_COLUMNS} FROM identity.edges AS e SEMI JOIN own AS o ON o.id = e.id_a WHERE {_FOLLOWED}
+    ), b AS MATERIALIZED (
+        SELECT {_COLUMNS} FROM identity.edges AS e SEMI JOIN own AS o ON o.id = e.id_b WHERE {_FOLLOWED}
+    ), reached AS MATERIALIZED (
+        SELECT o.*, a.type_b AS far_type, a.id_b AS far_id, a.*
+        FROM a JOIN own AS o ON o.id_type = a.type_a AND o.id = a.id_a
         UNION ALL
-        SELECT o.*, t.type_a, t.id_a, t.* FROM tie AS t JOIN own AS o ON o.id_type = t.type_b AND o.id = t.id_b
+        SELECT o.*, b.type_a, b.id_a, b.* FROM b JOIN own AS o ON o.id_type = b.type_b AND o.id = b.id_b
+    ), far AS MATERIALIZED (
+        SELECT id_type, id, person_id FROM identity.map AS m SEMI JOIN reached AS r ON r.far_id = m.id
     ), placed AS (
-        SELECT r.*, CASE WHEN m.person_id IS NULL THEN far_type ELSE 'person_id' END AS to_type,
-            coalesce(m.person_id, far_id) AS to_id
-        FROM reached AS r LEFT JOIN identity.map AS m ON m.id_type = r.far_type AND m.id = r.far_id
+        SELECT r.*, CASE WHEN f.person_id IS NULL THEN far_type ELSE 'person_id' END AS to_type,
+            coalesce(f.person_id, far_id) AS to_id
+        FROM reached AS r LEFT JOIN far AS f ON f.id_type = r.far_type AND f.id = r.far_id
     )
     SELECT from_type, from_id, to_type, to_id, id_type, id, far_type, far_id, {_COLUMNS}
     FROM placed WHERE to_type <> from_type OR to_id <> from_id
@@ -89,6 +101,12 @@ class Ties:
         counts = pc.equal(rows["status"], "used").to_numpy()
         self._used = np.flatnonzero(counts)
         self._aside = np.flatnonzero(~counts)
+
+    @property
+    def shared(self) -> bool:
+        """Whether any leads to a shared device."""
+        found: bool = pc.any(pc.equal(self._rows["status"], "shared")).as_py()
+        return bool(found)
 
     @property
     def aside(self) -> int:
@@ -144,7 +162,7 @@ class Ties:
 
     @cached_property
     def _graph(self) -> "_Graph":
-        return _Graph(self._rows.take(pa.array(self._used)))
+        return _Graph(self._rows.select(["type_a", "id_a", "type_b", "id_b"]).take(pa.array(self._used)))
 
     def _taken(self, rows: Any) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self._rows.take(pa.array(rows, pa.int64())).to_pylist()
@@ -198,8 +216,9 @@ def shown(id_: Id) -> str:
 
 
 def of_person(connection: duckdb.DuckDBPyConnection, person_id: str) -> Ties:
-    """All ties with an end at an id of a person."""
-    return Ties(connection.sql(_OF_PERSON, params={"person_id": person_id}).to_arrow_table())
+    """All ties with an end at an id of a person. Its rows of `identity.map` are the table `own` from then on."""
+    connection.execute(_OWN, {"person_id": person_id})
+    return Ties(connection.sql(_OF_PERSON).to_arrow_table())
 
 
 def of_id(connection: duckdb.DuckDBPyConnection, id_: Id) -> Ties:

@@ -163,7 +163,6 @@ def test_the_person_as_json(found: Found, folder: Path) -> None:
         "anchor_id": "B",
         "user_ids": 3,
         "anonymous_ids": 2,
-        "events": 6,
         "first_seen": "2024-05-06T09:00:00Z",
         "last_seen": "2024-05-06T09:21:00Z",
     }
