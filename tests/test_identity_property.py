@@ -139,9 +139,9 @@ def same_as_the_oracle(seed: int) -> None:
         for number, batch in enumerate(batches):
             both.load(str(number), batch)
             action, ids = a_rule(chance, both.oracle)
-            if chance.random() < 0.5:
+            if chance.random() < 0.5 and (action, sorted(ids)) not in rules:  # to say it twice is an error
                 both.say(action, *ids)
-                rules.append((action, ids))
+                rules.append((action, sorted(ids)))
         if rules and chance.random() < 0.5:
             both.say(rules[-1][0], *rules[-1][1], undo=True)
         both.command("resolve", "--verify")
