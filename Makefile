@@ -54,9 +54,12 @@ $(BIN)/loader: pyproject.toml constraints.txt | $(BIN)/python
 
 # A second demo finds nothing new to load.
 demo: $(BIN)/loader
-	$(BIN)/loader load $(SOURCE) --warehouse $(WAREHOUSE)
+	$(BIN)/loader run $(SOURCE) --warehouse $(WAREHOUSE)
 	$(BIN)/loader query --warehouse $(WAREHOUSE) \
-		'SELECT event, count(*) AS events FROM tracks GROUP BY event ORDER BY events DESC, event'
+		'SELECT event, count(*) AS events FROM tracks GROUP BY event ORDER BY events DESC, event LIMIT 10'
+	$(BIN)/loader explain user_id:temp-7f3a user_id:erp-55012 --warehouse $(WAREHOUSE)
+	$(BIN)/loader query --warehouse $(WAREHOUSE) \
+		'SELECT resolved_by, count(DISTINCT person_id) AS persons, count(*) AS events FROM resolved.tracks GROUP BY ALL ORDER BY ALL'
 
 # --- develop ---------------------------------------------------------------------------------------------------------
 

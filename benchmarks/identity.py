@@ -1,15 +1,14 @@
 """What it costs to work out who is who: a night's new events on a long history, and the worst that ids can do.
 
-Every figure is of one `loader resolve` process: wall clock, CPU seconds, peak of resident memory. Events are thin: who is
-who reads little of them. `python -m benchmarks.identity --help` says what can be asked for.
+Every figure is of one `loader resolve` process: wall clock, CPU seconds, peak of resident memory. Events are thin: who
+is who reads little of them. `python -m benchmarks.identity --help` says what can be asked for.
 """
 
 import argparse
 import json
-import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -30,7 +29,8 @@ _HISTORY = """
             ELSE 'Event ' || (h % 7) END AS event,
         'd' || person || '-' || (h // 64 % 2) AS "anonymousId",
         CASE WHEN person % 3 = 0 AND (h % 20 = 0 OR h // 1024 % 2 = 0) THEN 'u' || person END AS "userId",
-        CASE WHEN h % 20 = 0 THEN {{'plan': ['free', 'pro'][1 + (h // 32 % 2)::INT], 'city': 'c' || (person % 100)}} END AS traits,
+        CASE WHEN h % 20 = 0
+            THEN {{'plan': ['free', 'pro'][1 + (h // 32 % 2)::INT], 'city': 'c' || (person % 100)}} END AS traits,
         strftime(happened, '%Y-%m-%dT%H:%M:%S.%fZ') AS "timestamp",
         strftime(happened, '%Y-%m-%dT%H:%M:%S.%fZ') AS "receivedAt"
     FROM placed
@@ -38,7 +38,8 @@ _HISTORY = """
 _DAY = "2026-03-02"
 _CHAIN = """
     SELECT 'alias' AS type, 'm' || n AS "messageId", 'u' || (n * 7919 % {size}) AS "previousId",
-        'u' || ((n + 1) * 7919 % {size}) AS "userId", '2026-03-02T00:00:00Z' AS "receivedAt" FROM range({size} - 1) AS r(n)
+        'u' || ((n + 1) * 7919 % {size}) AS "userId", '2026-03-02T00:00:00Z' AS "receivedAt"
+    FROM range({size} - 1) AS r(n)
 """
 _STAR = """
     SELECT 'track' AS type, 'Seen' AS event, 'm' || n AS "messageId", 'd' || n AS "anonymousId", 'centre' AS "userId",
@@ -48,10 +49,11 @@ _STAR = """
 _KIOSKS = """
     SELECT CASE WHEN n % 200 = 0 AND n // 200 % 5 = 4 THEN 'reset' ELSE 'track' END AS type, 'Seen' AS event,
         'm' || n AS "messageId",
-        CASE WHEN n % 200 = 0 THEN 'kiosk' || (n // 200 % 40) ELSE 'd' || (hash(n) % ({size} // 20)) END AS "anonymousId",
+        CASE WHEN n % 200 = 0 THEN 'kiosk' || (n // 200 % 40)
+            ELSE 'd' || (hash(n) % ({size} // 20)) END AS "anonymousId",
         CASE WHEN n % 200 = 0 THEN CASE WHEN n // 200 % 5 = 0 THEN 'u' || (hash(n) % ({size} // 60)) * 3 END
             WHEN hash(n) % ({size} // 20) % 3 = 0 THEN 'u' || (hash(n) % ({size} // 20)) END AS "userId",
-        strftime(TIMESTAMPTZ '2026-03-02 00:00:00+00' + to_milliseconds(n * 20), '%Y-%m-%dT%H:%M:%S.%fZ') AS "receivedAt"
+        strftime(TIMESTAMPTZ '2026-03-02' + to_milliseconds(n * 20), '%Y-%m-%dT%H:%M:%S.%fZ') AS "receivedAt"
     FROM range({size}) AS r(n)
 """
 
@@ -64,7 +66,7 @@ def history(path: Path, events: int, people: int, seed: int, day: str = _DAY, da
 def write(path: Path, sql: str) -> None:
     """Writes the rows of a query as events, a line each."""
     with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT json)")
 
 
@@ -80,7 +82,13 @@ def night(work: Path, old: int, new: int) -> dict[str, float]:
     loader(work, warehouse, "load", work / "old.jsonl")
     (work / "old.jsonl").unlink()
     first = loader(work, warehouse, "resolve")
-    found = {"history": float(old), "new": float(new), "first_wall": first[0], "first_cpu": first[1], "first_mb": first[2] / 1e6}
+    found = {
+        "history": float(old),
+        "new": float(new),
+        "first_wall": first[0],
+        "first_cpu": first[1],
+        "first_mb": first[2] / 1e6,
+    }
     for at in range(2):  # the second night, too: rows may be folded together in one of them
         apart(history, work / "new.jsonl", new, old // 20, 2 + at, f"2026-04-{at + 1:02d}", 1)
         loader(work, warehouse, "load", work / "new.jsonl")
@@ -115,11 +123,9 @@ def main() -> None:
     parser.add_argument("--worst", nargs="*", choices=["chain", "star", "kiosks"], default=["chain", "star", "kiosks"])
     parser.add_argument("--size", type=int, help="of the worst cases; by default 1 M ids, 4 M events with kiosks")
     asked = parser.parse_args()
-    cases: list[Callable[[Path], dict[str, float]]] = [lambda work, old=old: night(work, old, asked.new) for old in asked.history]
     sizes = {"chain": (_CHAIN, 1_000_000), "star": (_STAR, 1_000_000), "kiosks": (_KIOSKS, 4_000_000)}
-    cases += [
-        lambda work, name=name: worst(work, name, sizes[name][0], asked.size or sizes[name][1]) for name in asked.worst
-    ]
+    cases: list[Callable[[Path], dict[str, float]]] = [partial(night, old=old, new=asked.new) for old in asked.history]
+    cases += [partial(worst, name=name, sql=sizes[name][0], size=asked.size or sizes[name][1]) for name in asked.worst]
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
             print(json.dumps({name: round(value, 2) for name, value in case(Path(folder)).items()}), flush=True)

@@ -30,6 +30,7 @@ import duckdb
 
 from benchmarks import generate
 from loader.calls import CALL_TABLES
+from tests import s3
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "benchmarks" / "data"
@@ -40,6 +41,7 @@ FIGURES = ("wall_seconds", "cpu_seconds", "peak_bytes")
 LOSSLESS = "DuckDB, lossless"
 MEMORY_EVENTS = 1_600_000  # 2 GB
 MEMORY_TARGET, RERUN_TARGET = 2.5, 1.5  # GB; seconds
+OBJECT_EVENTS, BUCKET_TARGET = 28_000, 1.3  # events of 5 MB of gzip; times the wall clock of files on disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +251,44 @@ def tables(bench: Bench) -> Iterator[str]:
             )
 
 
+def bucket(bench: Bench) -> Iterator[str]:
+    """Gzip objects of 5 MB from OpenStack Swift on this machine, against the same files on disk."""
+    for events in bench.sizes:
+        source = events_file(events, 1, gzip=True, files=max(events // OBJECT_EVENTS, 2))
+        folder, on_disk, there = (bench.work / name for name in ("swift", "disk", "bucket"))
+        folder.mkdir()
+        with s3.swift(folder) as server:
+            os.environ |= server.environment()
+            uri = apart(upload, replace(server, process=None), source)
+            for i in range(1, bench.repetitions + 1):
+                bench.load("from disk", events, i, source, on_disk)
+                command = ("-m", "loader", "load", uri, "--warehouse", there)
+                bench.measure("from the bucket", events, i, source, command)
+                apart(check_warehouse, there, events)
+                shutil.rmtree(on_disk)
+                shutil.rmtree(there)
+        shutil.rmtree(folder)
+        disk, bucket = (select(bench.runs, case, events) for case in ("from disk", "from the bucket"))
+        ratio = median(b.wall_seconds / a.wall_seconds for a, b in zip(disk, bucket, strict=True))
+        files = len([*source.iterdir()])
+        size = disk[0].input_bytes / files / 1e6
+        yield f"{files} objects of {size:.1f} MB: {ratio:.2f} x the wall time of the files (target {BUCKET_TARGET} x)"
+
+
+def upload(server: s3.Server, folder: Path) -> str:
+    """Puts the files into a new bucket; its address."""
+    made = server.bucket()
+    for file in sorted(folder.iterdir()):
+        made.put({file.name: file.read_bytes()})
+    return made.uri
+
+
 # name -> the benchmark, its sizes, its repetitions, the case that the others are compared with
 BENCHMARKS: dict[str, tuple[Callable[[Bench], Iterator[str]], Sequence[int], int, Callable[[str], str]]] = {
     "load": (load, (100_000, 500_000), 3, lambda _: LOSSLESS),
     "memory": (memory, (MEMORY_EVENTS,), 1, lambda _: "one file"),
     "rerun": (rerun, (20_000,), 3, lambda _: "imports alone"),
+    "bucket": (bucket, (200 * OBJECT_EVENTS,), 1, lambda _: "from disk"),
     "tables": (tables, (200_000,), 3, lambda case: case.replace("1000 names", "30 names")),
 }
 

@@ -32,7 +32,9 @@ _WHAT = {
     "loader.rejects": "lines and elements that are no events",
     "loader.discards": "values without a cell",
     "loader.schema_changes": "tables and columns as they were made",
+    "loader.models": "your own models, and how they went",
 }
+_REST = {"main": "one event", "resolved": "one event, with its person", "models": "a model of your own"}
 _SCHEMAS = ["main", "identity", "resolved"]  # then others, and `loader` last
 _FIRST = [
     *(f"main.{name}" for name in [*CALL_TABLES.values(), "users", OTHER_EVENTS]),
@@ -43,7 +45,8 @@ _TABLES = f"""
     WITH change AS (
         SELECT table_name, min(load_id) AS created, max(load_id) AS changed FROM loader.schema_changes GROUP BY ALL
     )
-    SELECT if(schema_name = 'main', '', schema_name || '.') || view_name, column_count, created, changed
+    SELECT schema_name, if(schema_name = 'main', '', schema_name || '.') || view_name, column_count, created, changed,
+        comment
     FROM duckdb_views() LEFT JOIN change ON schema_name = 'main' AND table_name = view_name
     WHERE NOT internal
     ORDER BY schema_name = 'loader', coalesce(list_position({_SCHEMAS!r}, schema_name), 99), schema_name,
@@ -63,16 +66,17 @@ _COLUMNS = """
 
 
 def tables(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The tables: of events first, of `loader` last. created, changed: by which load; None where by none."""
+    """The tables, by schema: call tables first, those of `loader` last. created, changed: by which load; None where by
+    none. what: a model's is its grain, if it says that."""
     return [
         {
             "table": name,
             "columns": columns,
             "created": created,
             "changed": changed,
-            "what": _WHAT.get(name, "one event and its person" if name.startswith("resolved.") else "one event"),
+            "what": _WHAT.get(name) or comment or _REST.get(schema, ""),
         }
-        for name, columns, created, changed in connection.execute(_TABLES).fetchall()
+        for schema, name, columns, created, changed, comment in connection.execute(_TABLES).fetchall()
     ]
 
 

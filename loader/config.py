@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from loader.errors import LoaderError
-from loader.settings import GIB, MIB, OPTIONS, Option, Settings, size
+from loader.given import size, written
+from loader.settings import GIB, MIB, OPTIONS, Option, Settings
 
 _HEAD = """\
 # Settings of loader. A flag or a variable LOADER_<NAME> goes before what is here. Take the # away to set a value.
@@ -14,6 +16,9 @@ _HEAD = """\
 """
 _EXAMPLES = {
     "warehouse": '"warehouse"',
+    "sources": '["s3://bucket/rudder-logs", "/data/events"]',
+    "since": '"7d"',
+    "settle_seconds": "5",
     "source": '"web"',
     "json_paths": '["track.properties.items"]',
     "dedup_window": '"30d"',
@@ -25,11 +30,23 @@ _EXAMPLES = {
     "max_event_tables": "1000",
     "threads": "4",
     "max_reject_share": "0.05",
+    "models": '"models"',
+    "max_runtime": '"2h"',
     "devices": '"attach"',
     "shared_device": '"by_time"',
     "merge_on": '["email"]',
     "max_alias_partners": "10",
 }
+_TABLES = """\
+# Where buckets are and whose keys to use, under the names that the environment has, in lower case. That goes first.
+# [storage]
+# aws_endpoint_url = "https://s3.example.com"
+
+# What gets a summary as JSON by POST when a load failed, changed the schema or has too many rejects. A variable
+# LOADER_NOTIFY_WEBHOOK goes first.
+# [notify]
+# webhook = "https://example.com/hook"
+"""
 
 
 def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
@@ -48,6 +65,9 @@ def as_toml(settings: Settings, origins: Mapping[str, str]) -> str:
             lines.append((f"{option.name} = {value}", origin))
         elif origin != "default":
             lines.append((f"# {option.name} = {value}", f"{origin}; not for loader.toml"))
+    lines += [
+        (f"# [{table}] {', '.join(names)}", "is set, and not shown") for table, names in _hidden(settings).items()
+    ]
     width = max(len(setting) for setting, _ in lines)
     return "".join(f"{setting:<{width}}  # {origin}\n" if origin else f"{setting}\n" for setting, origin in lines)
 
@@ -60,8 +80,17 @@ def as_json(settings: Settings, origins: Mapping[str, str]) -> dict[str, dict[st
         if option.name == "dedup_window" and value is None:
             value = "all"
         value = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+        value = str(value) if isinstance(value, date) else value
         found[option.name] = {"value": value, "from": origins[option.name]}
+    for table, names in _hidden(settings).items():
+        found[table] = {"value": names, "from": "names only"}
     return found
+
+
+def _hidden(settings: Settings) -> dict[str, list[str]]:
+    """The tables of settings that are not shown, with the names of what is set."""
+    tables = {"storage": sorted(settings.storage), "notify": ["webhook"] if settings.webhook else []}
+    return {table: names for table, names in tables.items() if names}
 
 
 def write_template(path: Path) -> None:
@@ -84,18 +113,20 @@ def template() -> str:
         if option.lasting:
             example = _EXAMPLES.get(option.name, "false")
             parts.append(f"# {option.help} Default: {option.default}.\n# {option.name} = {example}\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, _TABLES])
 
 
 def _toml(option: Option, value: Any) -> str | None:
     """A value as TOML; None where there is none to write."""
     if option.name == "dedup_window":
         return '"all"' if value is None else f'"{value}d"'
-    if value is None:
+    if value is None or (option.name == "sources" and not value):
         return None
     if option.read is size:
         unit = next(((unit, name) for unit, name in ((GIB, "GiB"), (MIB, "MiB")) if value % unit == 0), None)
         return f'"{value // unit[0]}{unit[1]}"' if unit else str(value)
-    if isinstance(value, Path):
+    if option.name == "max_runtime":
+        return f'"{written(value)}"'
+    if isinstance(value, Path | date):
         return json.dumps(str(value), ensure_ascii=False)
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 from loader.errors import Exit, LoaderError
 from loader.text import plain, size
 
-INTERRUPTED = 130  # as a shell has it: 128 + SIGINT
+INTERRUPTED, STOPPED = 130, 143  # as a shell has it: 128 + SIGINT, 128 + SIGTERM
 _TOLD = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 _NAMED = re.compile(r'\\?"(/[^"]*?)\\?": ')
 

@@ -1,28 +1,52 @@
 """How columns are made: compiles plans to SQL over the staged events.
 
-`stage` makes `flat`: one row an event with its rule columns, and the cells of every common path of `context`, which
-most tables share, as `c<path>_<type>`. The paths of `props` and `user_props` differ by table; they are read per table.
-Events that need more than that (a key twice, two keys for one column, a rare path) are `odd`: `loader.odd` reads them
-node by node, and they join the others here, in the same columns with the same types.
+All events are read once, in the order of the files that they go to, with their rule columns and the cells of every
+common path of `context`, which most tables share, as `c<path>_<type>`. The paths of `props` and `user_props` differ by
+table; they are read run by run. Events that need more than that (a key twice, two keys for one column, a rare path)
+are `odd`: `loader.odd` reads them node by node, and they join the others here, in the same columns with the same types.
 """
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from json import dumps as to_json
 
 import duckdb
+import pyarrow as pa
 
 from loader.calls import TRACK, rule_columns
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_type, odd_flag, rows_of
+from loader.leaf_sql import Values, cell_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-FEW = 250_000  # events: a scan of so few keeps one thread busy, so two share them
+# A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
+CELLS_A_BATCH = 16 << 20
+BYTES_A_BATCH = 128 << 20
+
+_RULES = """pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
+    original_timestamp, sent_at, received_at,
+    coalesce(own_timestamp, device_time(own_received_at, sent_at, original_timestamp),
+        original_timestamp, sent_at, received_at) AS "timestamp",
+    (received_at AT TIME ZONE 'UTC')::DATE AS received_date,
+    coalesce(passed_ip, request_ip) AS context_ip, request_ip AS context_request_ip,
+    passed_ip AS context_passed_ip, event_name AS event, event AS event_text, name, group_id, previous_id,
+    {full_event} AS rudder_event, file_id::BIGINT AS loader_file_id, line AS loader_line, element AS loader_element,
+    props, user_props"""
+_NAMES = f"""LEFT JOIN (SELECT event_key, event_name FROM event_name)
+    ON call = '{TRACK}' AND coalesce(event, '') = event_key"""
 
 
-def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool) -> None:
-    """Makes `flat` from `item`, sorted so that the rows of a table lie together: its scan touches no others."""
+def stage(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `flat`, a view of `item`: one row an event with its rule columns, but for the whole event."""
+    connection.execute(f"CREATE VIEW flat AS SELECT {_RULES.format(full_event='NULL::VARCHAR')} FROM item {_NAMES}")
+
+
+def in_order(
+    connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool, has_odd: bool, size: int
+) -> pa.RecordBatchReader:
+    """All events by call, date and event table: their rule columns, the cells of context that tables share, and those
+    of odd events as `call_cells` and `event_cells` (`loader.odd`). To be read to its end. size: bytes of an event, on
+    average."""
     cells: dict[str, tuple[Leaf, str]] = {}
     for plan in plans:
         types = {column.name: column for column in plan.columns}
@@ -31,42 +55,23 @@ def stage(connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], ful
                 type_ = cell_type(plan, types[leaf.column], leaf)
                 cells[_staged(leaf, type_)] = (leaf, type_)
     values = Values((), "item", cells=cells.values())
-    context = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
-    select = f"""
-        SELECT pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
-            original_timestamp, sent_at, received_at,
-            coalesce(own_timestamp, device_time(own_received_at, sent_at, original_timestamp),
-                original_timestamp, sent_at, received_at) AS "timestamp",
-            (received_at AT TIME ZONE 'UTC')::DATE AS received_date,
-            coalesce(passed_ip, request_ip) AS context_ip, request_ip AS context_request_ip,
-            passed_ip AS context_passed_ip, event_name AS event, event AS event_text, name, group_id, previous_id,
-            {"json(text)::VARCHAR" if full_event else "NULL::VARCHAR"} AS rudder_event,
-            file_id::BIGINT AS loader_file_id, line AS loader_line, element AS loader_element,
-            props, user_props{context}
-        FROM {values.source} LEFT JOIN (SELECT event_key, event_name FROM event_name)
-            ON call = '{TRACK}' AND coalesce(event, '') = event_key
-    """
-    connection.execute(f"CREATE TABLE flat AS {select} LIMIT 0")
-    count: int = connection.execute("SELECT count(*) FROM item").fetchall()[0][0]
-    parts = 2 if count < FEW else 1
-
-    def insert(part: int) -> None:
-        with connection.cursor() as cursor:
-            rows = f"WHERE hash(pos) % {parts} = {part}" if parts > 1 else ""
-            cursor.execute(f"INSERT INTO flat {select} {rows} ORDER BY call, event_table")
-
-    with ThreadPoolExecutor(parts, thread_name_prefix="flatten") as pool:
-        for _ in pool.map(insert, range(parts)):
-            pass
+    more = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
+    joins = ""
+    if has_odd:
+        more += ", o_call.cells AS call_cells, o_event.cells AS event_cells"
+        joins = """LEFT JOIN (FROM odd_row WHERE NOT of_event) o_call USING (pos)
+            LEFT JOIN (FROM odd_row WHERE of_event) o_event USING (pos)"""
+    rules = _RULES.format(full_event="json(text)::VARCHAR" if full_event else "NULL::VARCHAR")
+    rows = max(min(CELLS_A_BATCH // (25 + len(cells)), BYTES_A_BATCH // max(size, 1), 122_880), 2048)
+    connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
+    return connection.sql(f"""
+        SELECT {rules}{more} FROM {values.source} {_NAMES} {joins} ORDER BY call, received_date, event_table, pos
+    """).to_arrow_reader(rows)
 
 
 def _staged(leaf: Leaf, type_: str) -> str:
-    """The column of `flat` with a path's cells of a type."""
+    """The column of rows in order with a path's cells of a type."""
     return f"c{leaf.path}_{type_.lower()}"
-
-
-def _first_of(cells: Sequence[str]) -> str:
-    return cells[0] if len(cells) == 1 else f"coalesce({', '.join(cells)})"
 
 
 def rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None, str, int]]:
@@ -152,52 +157,74 @@ def _is_of(target: Target, call: str, event_table: int | None) -> bool:
     return call == target.call and (wanted is None or event_table == wanted)
 
 
-def rows_sql(plan: TablePlan, uuid_ts: str, has_odd: bool) -> str:
-    """SELECT of the table's rows, all columns of the plan in order. uuid_ts: SQL of the time of the load.
-    has_odd: whether some of its events are odd."""
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """How a table's columns are made of `run`, rows of `in_order`. Columns that are neither taken nor made are NULL.
+
+    taken: by column, the one of `run`. made: a SELECT of `pos` and others, called `names`, from the columns of `run`
+    that it needs; None: there are no others.
+    """
+
+    taken: dict[str, str]
+    made: str | None
+    names: tuple[str, ...]
+    needs: tuple[str, ...]
+
+
+def common(plan: TablePlan) -> Cells:
+    """How the columns are made for events that are not odd."""
+    taken, by_column = _rule_cells(plan)
+    there = {column.name: column for column in plan.columns}
+    shared: dict[str, list[tuple[Leaf, str]]] = {}
+    for column, leaves in by_column.items():
+        if cells := [(leaf, cell_type(plan, there[column], leaf)) for leaf in leaves if leaf.common]:
+            shared[column] = cells
+    values = Values((), "run", cells=[cell for cells in shared.values() for cell in cells if not _is_staged(cell[0])])
+    made, needs = {}, set()
+    for column, cells in shared.items():
+        if len(cells) == 1 and _is_staged(cells[0][0]):
+            taken[column] = _staged(*cells[0])
+        else:
+            each = [_staged(*cell) if _is_staged(cell[0]) else values.cell(*cell) for cell in cells]
+            made[column] = each[0] if len(each) == 1 else f"coalesce({', '.join(each)})"
+            needs |= {_staged(*cell) if _is_staged(cell[0]) else cell[0].part.json for cell in cells}
+    return _cells(taken, made, values.source, sorted(needs))
+
+
+def odd(plan: TablePlan) -> Cells:
+    """The same for odd events."""
+    taken, by_column = _rule_cells(plan)
+    made, read = {}, {}
+    for at, column in enumerate(plan.columns):
+        if column.name in by_column:
+            made[column.name], read[f"c{at}"] = f"cell.c{at}::{column.sql_type}", "VARCHAR"
+    cells = "call_cells" if plan.target.event_table is None else "event_cells"
+    return _cells(
+        taken, made, f"(SELECT *, json_transform({cells}, {literal(to_json(read))}) AS cell FROM run)", [cells]
+    )
+
+
+def _rule_cells(plan: TablePlan) -> tuple[dict[str, str], dict[str, list[Leaf]]]:
+    """The rule columns, which are taken as they are, and the leaves of the others."""
     target = plan.target
     rules = {column.name for column in rule_columns(target.call, target.event_table is not None, full_event=True)}
-    there = {column.name: column for column in plan.columns}
-    mine = [
-        (leaf, cell_type(plan, there[leaf.column], leaf))
-        for leaf in target.leaves
-        if leaf.common and leaf.fate == COLUMN and leaf.part.json != "context" and leaf.column in there
-    ]
-    values = Values((), "flat", f"{rows_of(target)} AND NOT {odd_flag(target)}", mine)
+    there = {column.name for column in plan.columns}
     by_column: dict[str, list[Leaf]] = {}
     for leaf in target.leaves:
-        if leaf.fate == COLUMN:
+        if leaf.fate == COLUMN and leaf.column in there:
             by_column.setdefault(leaf.column, []).append(leaf)
-    common, odd, cells_of_odd = [], [], {}
-    for at, column in enumerate(plan.columns):
-        name = quote(column.name)
-        if column.name == "uuid_ts":
-            common.append(f"{uuid_ts} AS {name}")
-            odd.append(f"{uuid_ts} AS {name}")
-        elif column.name in rules:
-            common.append(name)
-            odd.append(name)
-        else:
-            leaves = by_column.get(column.name, [])
-            types = [(leaf, cell_type(plan, column, leaf)) for leaf in leaves if leaf.common]
-            cells = [
-                _staged(leaf, type_) if leaf.part.json == "context" else values.cell(leaf, type_)
-                for leaf, type_ in types
-            ]
-            common.append(f"{_first_of(cells)} AS {name}" if cells else f"NULL::{column.sql_type} AS {name}")
-            if leaves:
-                cells_of_odd[f"c{at}"] = "VARCHAR"
-                odd.append(f"cell.c{at}::{column.sql_type} AS {name}")
-            else:
-                odd.append(f"NULL::{column.sql_type} AS {name}")
-    select = f"SELECT {', '.join(common)} FROM {values.source}"
-    if not has_odd:
-        return select
-    read = f"json_transform(cells, {literal(to_json(cells_of_odd))})" if cells_of_odd else "NULL"
-    return f"""{select} UNION ALL SELECT {", ".join(odd)} FROM (
-        SELECT flat.*, {read} AS cell FROM flat JOIN odd_row o USING (pos)
-        WHERE {rows_of(target)} AND {odd_flag(target)} AND o.of_event = {target.event_table is not None}
-    )"""
+    return {name: name for name in (rules & there) - {"uuid_ts"}}, by_column
+
+
+def _cells(taken: dict[str, str], made: dict[str, str], source: str, needs: Sequence[str]) -> Cells:
+    columns = "".join(f", {sql} AS {quote(name)}" for name, sql in made.items())
+    return Cells(
+        taken, f"SELECT pos{columns} FROM {source} ORDER BY pos" if made else None, tuple(made), ("pos", *needs)
+    )
+
+
+def _is_staged(leaf: Leaf) -> bool:
+    return leaf.part.json == "context"
 
 
 def other_events_sql(uuid_ts: str) -> str:

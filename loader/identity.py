@@ -59,11 +59,12 @@ CHANGES = _columns("""load_id BIGINT, kind VARCHAR, old_id VARCHAR, new_id VARCH
 RULES = _columns("""action VARCHAR, type_a VARCHAR, id_a VARCHAR, type_b VARCHAR, id_b VARCHAR,
     reason VARCHAR, added_at TIMESTAMPTZ""")
 RESOLVES = _columns("""resolve_id BIGINT, load_id BIGINT, file_id BIGINT, started_at TIMESTAMPTZ,
-    finished_at TIMESTAMPTZ, complete BOOLEAN, events BIGINT, options JSON""")
+    finished_at TIMESTAMPTZ, complete BOOLEAN, clean BOOLEAN, events BIGINT, options JSON""")
 HIDDEN = {"edges": ("first_received_at",), "map": ("own_first", "own_last", "partners")}  # from analysts
 
 PERSON = _columns("""person_id VARCHAR, primary_user_id VARCHAR, user_ids JSON, anonymous_ids JSON,
     first_seen TIMESTAMPTZ, last_seen TIMESTAMPTZ, events BIGINT, sessions BIGINT""")
+OVERSIZE = 50  # user ids of a person; more are an alarm (R8; sql/views/conflicts.sql has it, too)
 LISTS = ("user_ids", "anonymous_ids")  # text of JSON on disk, lists for analysts
 
 

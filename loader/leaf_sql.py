@@ -115,9 +115,9 @@ class Values:
             if tree:
                 lists.append(f", json_transform({json}, {literal(to_json(tree))}) AS {json}_typed")
             if mine:
-                lists.append(f", json_extract_string({json}, {_pointers(mine.values())}) AS {json}_text")
+                lists.append(f", json_extract_string({json}, {pointers_of(mine.values())}) AS {json}_text")
             if mixed:
-                lists.append(f", json_type({json}, {_pointers(mixed)}) AS {json}_kind")
+                lists.append(f", json_type({json}, {pointers_of(mixed)}) AS {json}_kind")
         self.source = f"(SELECT *{''.join(lists)} FROM {relation} WHERE {condition})"
 
     def text(self, leaf: Leaf) -> str:
@@ -155,5 +155,6 @@ def _kind(kind: str, text: str) -> str:
     return f"kind_of_number({text})" if kind == "NUMBER" else literal(kind)
 
 
-def _pointers(leaves: Iterable[Leaf]) -> str:
+def pointers_of(leaves: Iterable[Leaf]) -> str:
+    """SQL of the list of the paths of these leaves."""
     return "[" + ", ".join(literal(pointer(leaf.keys)) for leaf in leaves) + "]"

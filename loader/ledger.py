@@ -1,7 +1,8 @@
 """What has been loaded: loads, files, rejects, discards, schema changes, as Delta tables; their commit is the load."""
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import pyarrow as pa
 
 from loader import delta, history
 from loader.calls import CALL_TABLES, OTHER_EVENTS
-from loader.errors import UsageError
-from loader.records import FileRead
+from loader.errors import LoaderError, UsageError
+from loader.records import FileRead, SourceFile
 from loader.schema import Column
 from loader.settings import RULES, Settings
 
@@ -38,6 +39,19 @@ TABLES = {
         items BIGINT, loaded BIGINT, duplicates BIGINT, rejected BIGINT, discarded BIGINT, settings JSON,
         restored BIGINT, last_file_id BIGINT"""),
 }
+
+_BATCH = 10_000  # files
+_LISTED = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("size", pa.int64()),
+        ("version", pa.string()),
+        ("modified", pa.timestamp("us", "UTC")),
+        ("source", pa.string()),
+        ("etag", pa.string()),
+        ("fresh", pa.bool_()),
+    ]
+)
 
 
 def folder(table: str) -> str:
@@ -81,18 +95,34 @@ def uris(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> list[str]:
     return [uri for (uri,) in rows]
 
 
-def loaded(
-    connection: duckdb.DuckDBPyConnection, warehouse: Path, uris: Sequence[str]
-) -> set[tuple[str, int | None, str]]:
-    """Of the files with these uris, the states that are loaded: (uri, size, version)."""
-    files = paths(warehouse, "files")
-    if not files:
-        return set()
-    rows = connection.execute(
-        "SELECT uri, size, version FROM read_parquet($files) SEMI JOIN (SELECT unnest($uris) AS uri) USING (uri)",
-        {"files": files, "uris": list(uris)},
-    )
-    return set(rows.fetchall())
+def new(
+    connection: duckdb.DuckDBPyConnection, warehouse: Path, listed: Iterator[SourceFile], *, every: bool = False
+) -> tuple[list[SourceFile], int]:
+    """Those of the files that are not loaded in this state (uri, size and version), in no order, and the number of the
+    others. every: all are to be loaded again. The files are taken as they are listed: only the new ones are kept."""
+    count = 0
+    failed: list[LoaderError] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal count
+        try:
+            while some := list(itertools.islice(listed, _BATCH)):
+                count += len(some)
+                rows = [(f.uri, f.size, f.version, f.modified, f.source, f.etag, f.fresh) for f in some]
+                yield pa.record_batch([pa.array(column) for column in zip(*rows, strict=True)], schema=_LISTED)
+        except LoaderError as error:  # the engine would make another error of it
+            failed.append(error)
+
+    files = [] if every else paths(warehouse, "files")
+    known = "ANTI JOIN (FROM read_parquet($files)) USING (uri, size, version)" if files else ""
+    connection.register("listed", pa.RecordBatchReader.from_batches(_LISTED, batches()))
+    found = connection.execute(
+        f"SELECT uri, size, modified, source, etag, fresh FROM listed {known}", {"files": files} if files else None
+    ).fetchall()
+    connection.unregister("listed")
+    if failed:
+        raise failed[0]
+    return [SourceFile(*row) for row in found], count - len(found)
 
 
 def read(connection: duckdb.DuckDBPyConnection, warehouse: Path, at: int | None = None) -> State:

@@ -1,7 +1,6 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from loader import (
     odd,
     plan,
     read,
+    runs,
     shape,
     split,
     store,
@@ -28,9 +28,9 @@ from loader.calls import CALL_TABLES, OTHER_EVENTS, PARTITION, TRACK
 from loader.db import connect
 from loader.delta import Commit
 from loader.errors import LoaderError
-from loader.job import FileCounts, Job, Planned, Stage
+from loader.job import FileCounts, Job, Planned
 from loader.leaf_sql import is_plain
-from loader.records import COLUMN, NO_TABLE, FileRead, Look, Measure, SourceFile, Target
+from loader.records import COLUMN, GROWING, LATE, NO_TABLE, FileRead, Look, Measure, SourceFile, Target
 from loader.replay import Replay
 from loader.report import Report, add
 from loader.schema import Column
@@ -38,17 +38,24 @@ from loader.settings import Settings
 
 
 def load(
-    settings: Settings, files: Sequence[SourceFile], report: Report, stage: Stage, replay: Replay | None = None
+    settings: Settings,
+    files: Sequence[SourceFile],
+    report: Report,
+    stage: Callable[[str, int], None],
+    replay: Replay | None = None,
+    until: float | None = None,
 ) -> None:
     """Loads the files into the warehouse, up to the load's commit, and adds what was done to the report.
 
-    replay: lines of these files that come in again, mended; else the files are read.
+    stage: is called with the stage and the load. replay: lines of these files that come in again, mended; else the
+    files are read. until: no file is begun at or after that time.monotonic().
     """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         known = ledger.read(connection, settings.warehouse)
-        job = Job(connection, settings, known, datetime.now(UTC), ledger.rules(settings, known.settings), stage)
+        rules = ledger.rules(settings, known.settings)
+        job = Job(connection, settings, known, datetime.now(UTC), rules, lambda name: stage(name, known.last_load + 1))
         reads = [FileRead(file, known.last_file + at) for at, file in enumerate(files, 1)]
-        counts = scan(job, reads, report, replay)
+        counts = scan(job, reads, report, replay, until)
         if not counts:
             return
         if not settings.dry_run:
@@ -59,18 +66,20 @@ def load(
         if settings.dry_run:
             entry.preview(job, plans, reads, counts, report)
             return
-        commits = write(job, plans, report)
+        commits = write(job, plans, sum(each.text for each in reads), report)
         strict.refuse_discards(job, reads, commits)
         if replay:
             job.rewritten["rejects"] = replay.rewritten(job)
         commits += entry.write(job, plans, reads, counts, report)
-        stage("commit")
+        job.stage("commit")
         store.make_certain(settings.warehouse, job.load_id, commits)
         store.commit(settings.warehouse, job.load_id, commits)
         report.loads.append(job.load_id)
 
 
-def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None) -> dict[int, FileCounts]:
+def scan(
+    job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | None = None, until: float | None = None
+) -> dict[int, FileCounts]:
     """Lines to events, duplicates out, paths and kinds found. By file_id what each file held; no unreadable files."""
     job.stage("read")
 
@@ -78,11 +87,18 @@ def scan(job: Job, reads: Sequence[FileRead], report: Report, replay: Replay | N
         report.bytes += count
         job.stage("read")
 
-    lines = replay.lines(reads) if replay else read.lines(reads, job.settings.max_line_bytes, progress)
+    given = job.settings
+    lines = (
+        replay.lines(reads)
+        if replay
+        else read.lines(reads, given.max_line_bytes, progress, buckets=given.storage, until=until)
+    )
     paths = any(path.split(".")[1] == "context" for path in job.settings.json_paths)
     job.contexts = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event, not paths)
     found = split.count(job.sql)
-    report.unread |= {each.file.uri: each.error for each in reads if each.error is not None}
+    report.unread |= {each.file.uri: each.error for each in reads if each.error is not None and not each.left}
+    report.growing += [each.file.uri for each in reads if each.left == GROWING]
+    report.late += sum(each.left == LATE for each in reads)
     good = {each.file_id: each for each in reads if each.error is None}
     books.balance(
         "lines of a file",
@@ -157,7 +173,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         )
     done = {each.plan.target.table for each in planned}
     planned += [_decide(job, target, {}, 0, [], False) for target in targets if target.table not in done]
-    flatten.stage(job.sql, [each.plan for each in planned], job.settings.store_full_event)
+    flatten.stage(job.sql)
     odd.stage(job.sql, [each.plan for each in planned])
     return planned
 
@@ -213,19 +229,32 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
     return measured
 
 
-def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
-    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing."""
+def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> list[Commit]:
+    """Writes the files of all tables, and finds the values that had no cell. Checks that no other is missing.
+
+    size: of the lines read, in bytes.
+    """
     job.stage("write")
     discards.prepare(job.sql)
     there = [each for each in planned if each.rows]
     for each in there:
         _check_there(job, each)
     filled = flatten.filled(job.sql)
-    with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
-        written = list(pool.map(lambda each: _write_table(job, each), there))
+    plans = [each.plan for each in there]
+    has_odd = any(each.has_odd for each in there)
+    of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
+    written = runs.write(
+        job.sql,
+        flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd, of_event),
+        [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
+        job.settings.warehouse,
+        job.load_id,
+        job.started,
+    )
     discards.of_events(job.sql)
     discards.of_repeated_keys(job.sql, job.settings.json_paths)
-    for each, result in zip(there, written, strict=True):
+    for each in there:
+        result = written[each.plan.target.table]
         short = [name for name, count in each.values.items() if result.cells.get(name, 0) < count]
         discards.of_table(job.sql, each.plan, short)
         if each.has_odd:
@@ -241,7 +270,7 @@ def write(job: Job, planned: Sequence[Planned], report: Report) -> list[Commit]:
             {column: result.cells.get(column, 0) + lost.get(column, 0) for column in each.values},
         )
         add(report.rows, {name: result.rows})
-    results = {each.plan.target.table: result.files for each, result in zip(there, written, strict=True)}
+    results = {table: result.files for table, result in written.items()}
     report.written_files += sum(len(files) for files in results.values())
     report.dates = max(report.dates, *(len(each.dates) for each in planned))
     rewritten = {each.plan.target.table: _rewrite(job, each, report) for each in there if each.plan.widened}
@@ -260,17 +289,6 @@ def _check_there(job: Job, planned: Planned) -> None:
         raise LoaderError(
             f"{root}: this table was loaded before, and is gone. Put the folder back from a backup, or load all files "
             "into a new warehouse."
-        )
-
-
-def _write_table(job: Job, planned: Planned) -> store.Written:
-    sql = flatten.rows_sql(planned.plan, job.uuid_ts, planned.has_odd)
-    folder = store.table_folder(planned.plan.target.table)
-    with job.sql.cursor() as cursor:
-        cursor.execute("SET enable_progress_bar = false")
-        columns = len(planned.plan.columns)
-        return store.write(
-            cursor, job.settings.warehouse, folder, sql, job.load_id, planned.rows, planned.dates, columns
         )
 
 

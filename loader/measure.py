@@ -1,7 +1,7 @@
 """What the values of each path are, exactly: their number by class.
 
-Paths of `context` are measured for all tables in one pass, those of the other parts table by table. Odd events are left
-out: `loader.odd` measures those. (count_if takes a quarter of the time of count with FILTER.)
+Paths of `context` are measured for all tables in one pass, as columns, those of the other parts in another, as rows.
+Odd events are left out: `loader.odd` measures those. (count_if takes a quarter of the time of count with FILTER.)
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,11 @@ from typing import Any
 
 import duckdb
 
-from loader.leaf_sql import Values, classes_of, odd_flag, rows_of
+from loader.db import literal
+from loader.leaf_sql import JSON_PARTS, Values, classes_of, odd_flag, pointers_of, rows_of
 from loader.records import NO_TABLE, Leaf, Look, Measure, Target
 
+TABLES_A_QUERY = 100
 ByLeaf = dict[tuple[str, Leaf], Look]  # by table and leaf
 
 
@@ -26,7 +28,7 @@ def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> By
         if not shared:
             return {}
         with connection.cursor() as cursor:
-            groups = _measured(cursor, "true", list(shared.values()), ["call", "event_table", "odd_call", "odd_event"])
+            groups = _measured(cursor, list(shared.values()), ["call", "event_table", "odd_call", "odd_event"])
         found: ByLeaf = {}
         for target in targets:
             wanted = NO_TABLE if target.unnamed else target.event_table
@@ -42,25 +44,58 @@ def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> By
                     found[target.table, leaf] = _together([looks[leaf.path, leaf.kept] for looks in of_target])
         return found
 
-    def of_table(target: Target) -> ByLeaf:
-        own = [leaf for leaf in leaves[target.table] if leaf.part.json != "context"]
-        if not own:
-            return {}
-        with connection.cursor() as cursor:
-            ((_, looks),) = _measured(cursor, f"{rows_of(target)} AND NOT {odd_flag(target)}", own)
-        return {(target.table, leaf): look for leaf, look in zip(own, looks, strict=True)}
-
-    with ThreadPoolExecutor(2, thread_name_prefix="measure") as pool:  # small queries keep one thread busy, not two
+    own = [(target, leaf) for target in targets for leaf in leaves[target.table] if leaf.part.json != "context"]
+    with ThreadPoolExecutor(2, thread_name_prefix="measure") as pool:  # a scan of few rows keeps but one thread busy
         context = pool.submit(of_context)
-        found = {key: look for part in pool.map(of_table, targets) for key, look in part.items()}
-        return found | context.result()
+        return _of_tables(connection, own) | context.result()
+
+
+def _of_tables(connection: duckdb.DuckDBPyConnection, leaves: Sequence[tuple[Target, Leaf]]) -> ByLeaf:
+    """A look at each leaf of a table's own. Values become rows: of many paths, each event has few."""
+    found = {(target.table, leaf): Look(0, Measure({}, None)) for target, leaf in leaves}
+    by_table: dict[tuple[str, str], list[int]] = {}
+    for number, (target, leaf) in enumerate(leaves):
+        by_table.setdefault((leaf.part.json, target.table), []).append(number)
+    for json in JSON_PARTS:
+        tables = [numbers for (part, _), numbers in by_table.items() if part == json]
+        for start in range(0, len(tables), TABLES_A_QUERY):
+            chunk = tables[start : start + TABLES_A_QUERY]
+            whens = " ".join(f"WHEN {_values(leaves[numbers[0]][0], numbers, leaves)}" for numbers in chunk)
+            class_ = "class_of(text, kind)"
+            if kept := [str(number) for numbers in chunk for number in numbers if leaves[number][1].kept]:
+                is_kept = f"leaf IN ({', '.join(kept)})"
+                class_ = f"CASE WHEN NOT {is_kept} THEN {class_} WHEN cell_kept(text, kind) IS NOT NULL THEN 'JSON' END"
+            with connection.cursor() as cursor:
+                rows = cursor.execute(f"""
+                    SELECT leaf, {class_} AS class, count(*), min(pos)
+                    FROM (
+                        SELECT pos, unnest(found.leaf) AS leaf, unnest(found.text) AS text, unnest(found.kind) AS kind
+                        FROM (SELECT pos, CASE {whens} END AS found FROM item WHERE {json} IS NOT NULL)
+                    ) WHERE text IS NOT NULL GROUP BY ALL
+                """).fetchall()
+            for number, name, count, first in rows:
+                target, leaf = leaves[number]
+                look = Look(count, Measure({name: count}, first) if name else Measure({}, None))
+                found[target.table, leaf] = _together([found[target.table, leaf], look])
+    return found
+
+
+def _values(target: Target, numbers: Sequence[int], leaves: Sequence[tuple[Target, Leaf]]) -> str:
+    """SQL of a WHEN: the events of a table, and of each of its leaves of a part the number, the text and the kind."""
+    mine = [leaves[number][1] for number in numbers]
+    json, pointers = mine[0].part.json, pointers_of(mine)
+    kinds = "[" + ", ".join(literal(leaf.kind or "") for leaf in mine) + "]"
+    if any(leaf.kind is None for leaf in mine):
+        kinds = f"json_type({json}, {pointers})"
+    return f"""{rows_of(target)} AND NOT {odd_flag(target)}
+        THEN {{'leaf': {list(numbers)}, 'text': json_extract_string({json}, {pointers}), 'kind': {kinds}}}"""
 
 
 def _measured(
-    connection: duckdb.DuckDBPyConnection, condition: str, leaves: Sequence[Leaf], keys: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection, leaves: Sequence[Leaf], keys: Sequence[str]
 ) -> list[tuple[Sequence[Any], list[Look]]]:
     """By these keys of `item`, a look at each leaf."""
-    values = Values(leaves, "item", condition)
+    values = Values(leaves, "item")
     columns = [*keys, "pos"]
     numbers = list(keys)
     for at, leaf in enumerate(leaves):
@@ -69,7 +104,7 @@ def _measured(
         numbers += [f"coalesce(count_if(class{at} = '{name}'), 0)" for name in classes_of(leaf)]
     rows = connection.execute(f"""
         SELECT {", ".join(numbers)} FROM (SELECT {", ".join(columns)} FROM {values.source})
-        {"GROUP BY ALL" if keys else ""}
+        GROUP BY ALL
     """).fetchall()
     found: list[tuple[Sequence[Any], list[Look]]] = []
     for row in rows:

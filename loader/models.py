@@ -5,8 +5,9 @@ checked against the tables that its SELECT names, so that a header can be truste
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
 
 from loader.db import quote
 from loader.errors import LoaderError
@@ -48,38 +50,60 @@ def folder() -> Path:
 
 def read(path: Path) -> Model:
     """One model. ModelError where its header and its SELECT don't agree, or it is no single SELECT."""
-    try:
-        sql = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot read this file: {error}") from None
-    fields = {match[1]: match[2] for line in sql.splitlines() if (match := _FIELD.match(line))}
+    sql = text(path)
+    fields = header(sql)
     if missing := [name for name in _FIELDS if not fields.get(name) and name != "reads"]:
         raise ModelError(f"{path}: its header has no `-- {missing[0]}:`. It needs {', '.join(_FIELDS)}.")
-    reads = tuple(name.strip() for name in fields.get("reads", "").split(",") if name.strip())
     found = tables(path, sql)
-    if undeclared := sorted(found - set(reads)):
-        raise ModelError(f"{path}: reads {undeclared[0]}, and its header doesn't say so. Add it to `-- reads:`.")
-    if unread := sorted(set(reads) - found):
-        raise ModelError(f"{path}: its header reads {unread[0]}, and its SELECT doesn't. Take that out of `-- reads:`.")
+    reads = declared(path, fields.get("reads", ""), found)
     writes, _, kind = fields["writes"].partition(" ")
     return Model(path, fields["name"], reads, writes, kind == "(view)", fields["grain"], sql)
 
 
-def tables(path: Path, sql: str) -> set[str]:
+def text(path: Path) -> str:
+    """What a file holds. ModelError where it cannot be read, or is no UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot read this file: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def header(sql: str) -> dict[str, str]:
+    """The fields of a header, those that are there."""
+    return {match[1]: match[2] for line in sql.splitlines() if (match := _FIELD.match(line))}
+
+
+def declared(path: Path, reads: str, found: Collection[str]) -> tuple[str, ...]:
+    """The relations of a header's `reads`. ModelError where they are others than those found in the SELECT."""
+    names = tuple(name.strip() for name in reads.split(",") if name.strip())
+    if undeclared := sorted(set(found) - set(names)):
+        raise ModelError(f"{path}: reads {undeclared[0]}, and its header doesn't say so. Add it to `-- reads:`.")
+    if unread := sorted(set(names) - set(found)):
+        raise ModelError(f"{path}: its header reads {unread[0]}, and its SELECT doesn't. Take that out of `-- reads:`.")
+    return names
+
+
+@cache
+def tables(path: Path, sql: str) -> frozenset[str]:
     """The relations that a SELECT reads, `schema.name` where it says the schema. ModelError for anything else."""
     try:
-        statements = [statement for statement in sqlglot.parse(sql, read="duckdb") if statement is not None]
+        parsed = sqlglot.parse(sql, read="duckdb")
+        scopes = [scope for each in parsed if isinstance(each, exp.Query) for scope in traverse_scope(each)]
     except SqlglotError as error:
-        raise ModelError(f"{path}: is not SQL: {str(error).splitlines()[0]}") from None
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        first = getattr(error, "errors", None) or [{}]  # of a text that ends in the middle of a word, there is no line
+        at = f":{first[0]['line']}" if "line" in first[0] else ""
+        raise ModelError(f"{path}{at}: is not SQL: {str(error).splitlines()[0]}") from None
+    statements = [statement for statement in parsed if statement and not isinstance(statement, exp.Semicolon)]
+    if len(statements) != 1:
         raise ModelError(f"{path}: holds {len(statements)} statements. A model is one SELECT.")
     (query,) = statements
+    if not isinstance(query, exp.Query):
+        raise ModelError(f"{path}: holds no SELECT, but {query.key.upper()}. A model is one SELECT.")
     named = {cte.alias for cte in query.find_all(exp.CTE)}
-    return {
-        f"{table.db}.{table.name}" if table.db else table.name
-        for table in query.find_all(exp.Table)
-        if table.name and (table.db or table.name not in named)
-    }
+    found = [table for table in query.find_all(exp.Table) if table.db or table.name not in named]
+    for scope in scopes:  # a CTE may be called as the table that it reads
+        found += [source for source in scope.sources.values() if isinstance(source, exp.Table)]
+    return frozenset(f"{table.db}.{table.name}" if table.db else table.name for table in found if table.name)
 
 
 def load(folder: Path, given: Collection[str]) -> list[Model]:
@@ -118,8 +142,3 @@ def run(connection: duckdb.DuckDBPyConnection, model: Model) -> None:
     """Makes the relation of a model in the engine. What it reads must be there."""
     kind = "VIEW" if model.view else "TABLE"
     connection.execute(f"CREATE OR REPLACE TEMP {kind} {quote(model.writes)} AS {model.sql}")
-
-
-def all_of(models: Sequence[Model]) -> Mapping[str, Model]:
-    """The models by what they write."""
-    return {model.writes: model for model in models}

@@ -3,22 +3,22 @@
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from loader import amend, db, history, ledger, load, publish, replay, resolve, resolved, sources, store
+from loader import amend, db, history, ledger, load, publish, replay, resolve, resolved, sources, store, user_models
 from loader import restore as restores
 from loader.errors import LoaderError
-from loader.records import SourceFile
 from loader.report import Report
 from loader.settings import Settings
 
-Progress = Callable[[str, int, int], None]  # stage, bytes read of the command's files, bytes there are
+Progress = Callable[[str, int, int, int], None]  # stage, bytes read of the command's files, bytes there are, load or 0
 
 
 def run(settings: Settings, progress: Progress = lambda *_: None) -> Report:
@@ -40,13 +40,13 @@ def _run(settings: Settings, progress: Progress, resolving: bool) -> Report:
     started = datetime.now(UTC)
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     if not store.was_begun(settings.warehouse):  # a mistyped source makes no folder
-        sources.refuse_empty(sources.find(settings.sources, settings.source, started)[1], ())
+        sources.refuse_missing(settings, started)
+    own = user_models.read(settings.models) if resolving else None
     report = Report()
-    with _writing(settings, report, progress):
-        listed, empty = sources.find(settings.sources, settings.source, started)
-        _load_all(settings, listed, empty, report, progress)
+    with _writing(settings, report, progress, own):
+        _load_all(settings, began, started, report, progress)
         if resolving and not settings.dry_run:
-            progress("resolve", 0, 0)
+            progress("resolve", 0, 0, 0)
             found = _resolve(settings)
             report.resolved = found.to_dict() if found else None
     report.seconds = time.monotonic() - began
@@ -54,9 +54,11 @@ def _run(settings: Settings, progress: Progress, resolving: bool) -> Report:
 
 
 @contextmanager
-def _writing(settings: Settings, report: Report, progress: Progress) -> Iterator[None]:
+def _writing(
+    settings: Settings, report: Report, progress: Progress, own: Sequence[user_models.Own] | None = None
+) -> Iterator[None]:
     """The time in which a command may load: it is the only one, what an earlier one left is finished, and whatever
-    happens, what was committed is published."""
+    happens, what was committed is published. own: the user's models, to run then; None leaves them."""
     warehouse = settings.warehouse
     with store.locked(warehouse):
         store.open_warehouse(warehouse)
@@ -64,11 +66,15 @@ def _writing(settings: Settings, report: Report, progress: Progress) -> Iterator
         report.recovered = _recover(warehouse)
         try:
             yield
+            if not settings.dry_run:
+                progress("publish", 0, 0, 0)  # not after a failure: that is told with the stage it happened in
+        except BaseException:
+            own = None  # who is who is not that of the last load
+            raise
         finally:
             shutil.rmtree(store.spill_folder(warehouse), ignore_errors=True)
             if not settings.dry_run:
-                progress("publish", 0, 0)
-                _publish(settings)
+                _, _, report.models = _publish(settings, own=own)
 
 
 def _recover(warehouse: Path) -> list[int]:
@@ -79,20 +85,28 @@ def _recover(warehouse: Path) -> list[int]:
     return loads
 
 
-def _load_all(
-    settings: Settings, found: Sequence[SourceFile], empty: Mapping[str, str], report: Report, progress: Progress
-) -> None:
+def _load_all(settings: Settings, began: float, started: datetime, report: Report, progress: Progress) -> None:
+    progress("sources", 0, 0, 0)
+    empty: dict[str, str] = {}
     with db.connect() as connection:
         ledger.rules(settings, ledger.read(connection, settings.warehouse).settings)
+        listed = sources.find(settings, started, empty)
+        found, report.known_files = ledger.new(connection, settings.warehouse, listed, every=settings.reload)
         sources.refuse_empty(empty, ledger.uris(connection, settings.warehouse) if empty else ())
-        loaded = ledger.loaded(connection, settings.warehouse, [file.uri for file in found])
-    rest = list(found) if settings.reload else sources.new(found, loaded)
-    report.known_files = len(found) - len(rest)
+    rest, report.growing = sources.settled(sources.in_order(found), settings.settle_seconds)
     total = sum(file.size or 0 for file in rest)
-    while rest:
+    until = None if settings.max_runtime is None else began + settings.max_runtime
+    while rest and (until is None or time.monotonic() < until):
         # a dry run shows what all files together would come to
         taken, rest = (rest, []) if settings.dry_run else sources.take(rest, settings.load_bytes)
-        load.load(settings, taken, report, lambda stage: progress(stage, report.bytes, total))
+        load.load(
+            settings,
+            taken,
+            report,
+            lambda stage, load_id: progress(stage, report.bytes, total, load_id),
+            until=until,
+        )
+    report.late += len(rest)
 
 
 def resolve_only(
@@ -100,18 +114,21 @@ def resolve_only(
     *,
     complete: bool = False,
     change: Callable[[list[resolve.Rule]], list[resolve.Rule]] | None = None,
-) -> resolve.Resolved | None:
+) -> Report:
     """Resolves who is who up to the last load, by the operator's rules as `change` leaves them, and publishes that.
 
-    None where there was nothing to do. complete: all events are looked at, not only the new ones.
+    The report has `resolved` and `models` only. complete: all events are looked at, not only the new ones.
 
     Raises LoaderError where there is no warehouse, LockedError while a run is at work.
     """
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     store.check_format(settings.warehouse)
-    with _writing(settings, Report(), lambda *_: None):
+    report = Report()
+    with _writing(settings, report, lambda *_: None, user_models.read(settings.models)):
         wanted = change(resolve.rules(settings.warehouse)) if change else None
-        return _resolve(settings, complete=complete, wanted=wanted)
+        found = _resolve(settings, complete=complete, wanted=wanted)
+        report.resolved = found.to_dict() if found else None
+    return report
 
 
 def verify(settings: Settings) -> resolve.Resolved:
@@ -152,11 +169,17 @@ def replay_rejects(
     store.check_format(settings.warehouse)
     report = Report()
     with _writing(settings, report, progress):
-        progress("read", 0, 0)
+        progress("read", 0, 0, 0)
         again = replay.prepare(settings, request, datetime.now(UTC))
         if again.files:
             report.bytes = sum(again.bytes_of)
-            load.load(settings, again.files, report, lambda stage: progress(stage, report.bytes, report.bytes), again)
+            load.load(
+                settings,
+                again.files,
+                report,
+                lambda stage, load_id: progress(stage, report.bytes, report.bytes, load_id),
+                again,
+            )
     report.seconds = time.monotonic() - began
     return report, again
 
@@ -191,7 +214,7 @@ def republish(settings: Settings) -> tuple[int, int]:
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse):
         _recover(settings.warehouse)
-        load_id, tables = _publish(settings, afresh=True)
+        load_id, tables, _ = _publish(settings, afresh=True)
     if not load_id:
         raise LoaderError(f"{settings.warehouse}: nothing is loaded yet, so there is nothing to publish.")
     return load_id, tables
@@ -211,14 +234,16 @@ def restore(settings: Settings, load_id: int) -> restores.Restored:
     return done
 
 
-def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
-    """Brings `warehouse.duckdb` up to the last load and the last run of who-is-who, if it is behind, or anew. That load
-    (0: there is none), and the number of tables."""
+def _publish(
+    settings: Settings, afresh: bool = False, own: Sequence[user_models.Own] | None = None
+) -> tuple[int, int, list[dict[str, Any]]]:
+    """Brings `warehouse.duckdb` up to the last load and the last run of who-is-who, if it is behind, or anew, with what
+    the user's `own` models make of that. That load (0: there is none), the number of tables, what the models did."""
     warehouse = settings.warehouse
     with _engine(settings) as connection:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
-            return 0, 0
+            return 0, 0, []
         pending = store.manifests(warehouse)
         at = None  # the versions to publish: the newest, unless a later load got stuck on its way into the tables
         if any(load_id > state.last_load for load_id, _ in pending):
@@ -246,7 +271,16 @@ def _publish(settings: Settings, afresh: bool = False) -> tuple[int, int]:
                 since = shown.resolved_load if shown and not afresh else 0
                 views += resolved.views(warehouse, then, run.load_id, since, not settings.skip_users_table)
                 names["resolved"] = resolved.names(then)
-        if afresh or shown != now:
-            publish.publish(connection, warehouse, views, shown=now, names=names, afresh=afresh)
+        made = user_models.published(warehouse)
+        at_work: list[dict[str, Any]] = []
+
+        def model(sql: duckdb.DuckDBPyConnection) -> None:
+            if own is not None and (own or made):
+                at_work.extend(user_models.run(sql, warehouse, own, made, now.load_id, now.resolve_id))
+            elif made:
+                user_models.keep(sql, warehouse, made)
+
+        if afresh or shown != now or (own is not None and user_models.due(own, made, now.load_id, now.resolve_id)):
+            publish.publish(connection, warehouse, views, shown=now, names=names, afresh=afresh, then=model)
     store.forget(warehouse, state.last_load)
-    return state.last_load, len(tables)
+    return state.last_load, len(tables), at_work

@@ -3,15 +3,10 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[str, int, int], None]  # stage, bytes read, bytes there are (0: not known)
+Progress = Callable[[str, int, int, int], None]  # stage, bytes read, bytes there are (0: not known), load (0: none)
 
 
-def fields(stage: str, done: int, total: int) -> dict[str, str | int]:
-    """The fields of a line in a log."""
-    return {"stage": stage, "bytes": done, "of": total}
-
-
-def nothing(stage: str, done: int, total: int) -> None:
+def nothing(stage: str, done: int, total: int, load: int) -> None:
     """Shows nothing."""
 
 
@@ -32,7 +27,7 @@ def bar() -> Iterator[Progress]:
     with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("start", total=None)
 
-        def progress(stage: str, done: int, total: int) -> None:
+        def progress(stage: str, done: int, total: int, load: int) -> None:
             if total:
                 shown.update(task, description=stage, completed=done, total=max(total, done))
             else:
@@ -41,14 +36,14 @@ def bar() -> Iterator[Progress]:
         yield progress
 
 
-def stages(log: Callable[[str, int, int], None]) -> Progress:
-    """Calls `log` each time that a new stage begins."""
-    last = ""
+def stages(begin: Callable[[str, int, int, int], None]) -> Progress:
+    """Calls `begin` each time that a new stage begins."""
+    last = ("", 0)
 
-    def progress(stage: str, done: int, total: int) -> None:
+    def progress(stage: str, done: int, total: int, load: int) -> None:
         nonlocal last
-        if stage != last:
-            last = stage
-            log(stage, done, total)
+        if (stage, load) != last:
+            last = (stage, load)
+            begin(stage, done, total, load)
 
     return progress

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from loader.db import literal, quote
 from loader.schema import Column
 
 NAME = "warehouse.duckdb"
-SCHEMAS = ("main", "loader", "identity", "resolved")
+SCHEMAS = ("main", "loader", "identity", "resolved", "models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +48,16 @@ def publish(
     shown: Shown,
     names: Mapping[str, Collection[str]],
     afresh: bool = False,
+    then: Callable[[duckdb.DuckDBPyConnection], object] = lambda _: None,
 ) -> None:
-    """Replaces these views, and keeps the others of `names`, by schema; with `afresh` these are all there will be.
-    Readers keep what they have open. What the file shows is in `loader.published`."""
+    """Replaces these views, and keeps the others of `names`, by schema; with `afresh` these are all there will be, but
+    for what `then` adds: it gets them as the current database. Readers keep what they have open. What the file shows is
+    in `loader.published`."""
     path, beside = warehouse / NAME, warehouse / (NAME + ".part")
     try:
         if not afresh:
             shutil.copyfile(path, beside)
-        _write(connection, warehouse, beside, views, shown, names)
+        _write(connection, warehouse, beside, views, shown, names, then)
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
@@ -71,6 +73,7 @@ def _write(
     views: Sequence[View],
     shown: Shown,
     names: Mapping[str, Collection[str]],
+    then: Callable[[duckdb.DuckDBPyConnection], object],
 ) -> None:
     connection.execute(f"ATTACH {literal(str(beside))} AS target (STORAGE_VERSION 'v1.0.0')")
     try:
@@ -91,6 +94,7 @@ def _write(
         for schema, name in there.fetchall():
             if name not in names.get(schema, {name}):
                 connection.execute(f"DROP VIEW {quote(schema)}.{quote(name)}")
+        then(connection)
     finally:
         connection.execute("USE memory")
         connection.execute("DETACH target")

@@ -4,8 +4,10 @@ import errno
 import io
 import os
 import sys
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -14,10 +16,14 @@ import numpy as np
 import pyarrow as pa
 from isal import igzip, isal_zlib
 
-from loader.records import LINES, STDIN, FileRead, SourceFile
+from loader import storage
+from loader.bucket import BucketError
+from loader.fetch import Fetch
+from loader.records import GROWING, LATE, LINES, STDIN, FileRead, SourceFile
 
 BLOCK = 4 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
+_GIVE_UP = 3  # objects one after the other that could not be had: then the others are not tried
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"
 _READ_ERRORS: tuple[type[Exception], ...] = (
     OSError,
@@ -28,42 +34,78 @@ _READ_ERRORS: tuple[type[Exception], ...] = (
 
 
 def lines(
-    reads: Sequence[FileRead], max_line_bytes: int, progress: Callable[[int], None] = lambda _: None
+    reads: Sequence[FileRead],
+    max_line_bytes: int,
+    progress: Callable[[int], None] = lambda _: None,
+    *,
+    buckets: Mapping[str, str] | None = None,
+    until: float | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The lines of the files in order, as batches of `LINES`; fills in lines, bytes and error of each FileRead.
 
     ordinal: number of the line among all lines of all files. text: with its line end. fault: None, or the reason for
     which the line is a reject (invalid_utf8, line_too_long), with what can be shown of it as text. A file that cannot
     be read to its end keeps its error; its lines so far have been given out. progress: is called with bytes read.
+    buckets: the settings of `[storage]`. until: no file is begun at or after that time.monotonic().
     """
-    return _ahead(_batches(reads, max_line_bytes, progress))
+    stop = threading.Event()
+    return _ahead(
+        _batches(reads, max_line_bytes, progress, Fetch([r.file for r in reads], buckets or {}, stop), until), stop
+    )
 
 
 def _batches(
-    reads: Sequence[FileRead], max_line_bytes: int, progress: Callable[[int], None]
+    reads: Sequence[FileRead],
+    max_line_bytes: int,
+    progress: Callable[[int], None],
+    fetch: Fetch,
+    until: float | None,
 ) -> Iterator[pa.RecordBatch]:
     ordinal = 0
-    for read in reads:
-        try:
-            with open(_stream_of(read.file.uri), "rb", buffering=0, closefd=read.file.uri != STDIN) as raw:
-                for lines in _lines(_Counted(raw, read, progress), read, max_line_bytes):
-                    yield _batch(lines, read, ordinal)
-                    read.given += len(lines.data)
-                    read.lines += len(lines)
-                    ordinal += len(lines)
-                if _has_changed(raw, read):
-                    read.error = "it was changed while it was read. The next run tries again."
-        except _READ_ERRORS as error:
-            read.error = _why(error)
+    down: list[str] = []  # one after the other, why objects could not be had
+    with fetch:
+        for read in reads:
+            if until is not None and time.monotonic() >= until:
+                read.left, read.error = LATE, "there was no time to read it. The next run does."
+                continue
+            if storage.is_bucket(read.file.uri) and len(down) >= _GIVE_UP:
+                read.error = f"not tried, since others could not be had: {down[0]}"
+                continue
+            try:
+                with _open_raw(read.file, fetch) as raw:
+                    for lines in _lines(_Counted(raw, read, progress), read, max_line_bytes):
+                        yield _batch(lines, read, ordinal)
+                        read.given += len(lines.data)
+                        read.lines += len(lines)
+                        ordinal += len(lines)
+                    _look_again(raw, read)
+                    down.clear()
+            except BucketError as error:
+                read.error = error.why
+                down = [*down, str(error)] if error.down else []
+            except _READ_ERRORS as error:
+                read.error = _why(error)
+                if isinstance(error, EOFError) and read.file.fresh:
+                    read.left = GROWING
 
 
-def _has_changed(raw: BinaryIO, read: FileRead) -> bool:
-    """Whether a file is another than when it was listed: what was read may be a part of it. A stream never is."""
+def _open_raw(file: SourceFile, fetch: Fetch) -> BinaryIO:
+    """The bytes of a file as they are stored: of a bucket, of stdin (which stays open), or on disk."""
+    if storage.is_bucket(file.uri):
+        return cast(BinaryIO, fetch.open(file))
+    return open(_stream_of(file.uri), "rb", buffering=0, closefd=file.uri != STDIN)
+
+
+def _look_again(raw: BinaryIO, read: FileRead) -> None:
+    """Notes a file that is another than when it was listed: what was read may be a part of it. A stream never is, and
+    the blocks of an object are all of the same."""
     file = read.file
-    if file.size is None:
-        return False
+    if file.size is None or storage.is_bucket(file.uri):
+        return
     now = SourceFile.of(file.uri, os.fstat(raw.fileno()), None)
-    return (now.size, now.version) != (file.size, file.version)
+    if (now.size, now.version) != (file.size, file.version):
+        read.error = "it was changed while it was read. The next run tries again."
+        read.left = GROWING if file.fresh else None
 
 
 def _why(error: Exception) -> str:
@@ -76,13 +118,17 @@ def _why(error: Exception) -> str:
     return f"the data cannot be decompressed ({error}). Copy the file again; the next run tries again."
 
 
-def _ahead(items: Iterator[pa.RecordBatch], depth: int = 3) -> Iterator[pa.RecordBatch]:
-    """The same items, made by a thread of their own while the engine works on those before."""
+def _ahead(items: Iterator[pa.RecordBatch], stop: threading.Event, depth: int = 3) -> Iterator[pa.RecordBatch]:
+    """The same items, made by a thread of their own while the engine works on those before. stop: is set when no more
+    are wanted, so that nothing waits for the network."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        pending = deque(pool.submit(next, items, None) for _ in range(depth))
-        while (item := pending.popleft().result()) is not None:
-            pending.append(pool.submit(next, items, None))
-            yield item
+        try:
+            pending = deque(pool.submit(next, items, None) for _ in range(depth))
+            while (item := pending.popleft().result()) is not None:
+                pending.append(pool.submit(next, items, None))
+                yield item
+        finally:
+            stop.set()
 
 
 class _Counted(io.RawIOBase):

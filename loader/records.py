@@ -23,6 +23,7 @@ LINES = pa.schema(
         ("fault", pa.string()),
     ]
 )
+GROWING, LATE = "growing", "late"  # a file that is still being written; one for which there was no time
 NO_TABLE = -1  # event_table of a track whose name gives no table
 
 COLUMN = "column"  # a leaf's fate: a cell of its column; the other fates are the reasons of a discard
@@ -31,15 +32,19 @@ RULE_COLUMN, UNNAMEABLE, TOO_MANY = "rule_column", "unnameable_key", "too_many_c
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file to read. uri: its absolute path, or `-`. size: bytes, None for a stream. modified: aware, UTC.
+    """One file to read. uri: its absolute path, its address in a bucket, or `-`. size: bytes, None for a stream.
+    modified: aware, UTC.
 
-    source: where its events come from: the name given, else the RudderStack source id in the path, else None.
+    source: where its events come from: the name given, else the source id in the path, else None. etag: of an object in
+    a bucket, where it has one. fresh: it was written a moment before it was listed, and may still be.
     """
 
     uri: str
     size: int | None
     modified: datetime
     source: str | None
+    etag: str | None = None
+    fresh: bool = field(default=False, compare=False)
 
     @classmethod
     def of(cls, path: str, status: os.stat_result, source: str | None) -> Self:
@@ -49,12 +54,13 @@ class SourceFile:
     @property
     def version(self) -> str:
         """What tells two states of the file apart, as the ledger keeps it."""
-        return self.modified.isoformat(timespec="microseconds")
+        return self.etag or self.modified.isoformat(timespec="microseconds")
 
 
 @dataclass(slots=True)
 class FileRead:
     """What reading one file came to. bytes: before decompression. error: why it could not be read whole, else None.
+    left: no fault, but why it is left for the next run (GROWING, LATE); then there is an error, too.
 
     text: bytes after decompression, of which `given` were given out in lines and `dropped` are not needed (a byte order
     mark, the end of a line that is too long).
@@ -68,6 +74,7 @@ class FileRead:
     given: int = 0
     dropped: int = 0
     error: str | None = None
+    left: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

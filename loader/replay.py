@@ -5,7 +5,7 @@ can be mended on and replayed again: what is in already is left out.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -224,12 +224,14 @@ def _mended(
 
 def _read(connection: duckdb.DuckDBPyConnection, settings: Settings, path: str, started: datetime) -> None:
     """The lines of the file, without their ends, as `given`."""
-    found, empty = sources.find([path], None, started)
+    empty: dict[str, str] = {}
+    found = list(sources.find(replace(settings, sources=(path,), source=None, since=None), started, empty))
     sources.refuse_empty(empty, ())
     if len(found) != 1:
         raise UsageError(f"{plain(path)}: give one file of mended lines.")
     file = FileRead(found[0], 0)
-    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, read.lines([file], settings.max_line_bytes)))
+    lines = read.lines([file], settings.max_line_bytes, buckets=settings.storage)
+    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, lines))
     connection.execute("CREATE TABLE given AS SELECT line, rtrim(text, chr(10) || chr(13)) AS text, fault FROM batch")
     connection.unregister("batch")
     if file.error is not None:

@@ -1,6 +1,6 @@
 """Everything counted, for a person and for a machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -15,13 +15,15 @@ _NAMES = 5  # event names that a remark lists
 class Report:
     """What one command did. bytes: read, before decompression. rows: written, by table. rejects, discards: by reason.
 
-    unread: files that could not be read, with why. refused: event names without a table of their own because of
-    `max_event_tables`. new_columns: added, also to new tables. recovered: loads of an earlier run, finished.
+    unread: files that could not be read, with why. growing: files that are still being written, late: the number of
+    those that there was no time for; both are left for the next run. refused: event names without a table of their own
+    because of `max_event_tables`. new_columns: added, also to new tables. recovered: loads of an earlier run, finished.
     written_files, dates: Parquet files of events, and most dates that one load's are of.
     rewritten: tables that were written anew because columns got wider types: table, columns, rows, bytes, seconds.
     planned_changes, planned_files: of a dry run, what it would change (table_name, column_name, change, old_type,
     new_type) and what is in each file (uri, lines, items, rejected, duplicates).
     resolved: what resolving came to (load, complete, events, persons, changes); None: there was nothing to resolve.
+    models: the user's own that were to run: name, file, rows, seconds (both None where it failed), error.
     """
 
     files: int = 0
@@ -36,6 +38,8 @@ class Report:
     loads: list[int] = field(default_factory=list)
     known_files: int = 0
     unread: dict[str, str] = field(default_factory=dict)
+    growing: list[str] = field(default_factory=list)
+    late: int = 0
     refused: list[str] = field(default_factory=list)
     new_tables: list[str] = field(default_factory=list)
     new_columns: int = 0
@@ -47,6 +51,7 @@ class Report:
     planned_changes: list[dict[str, Any]] = field(default_factory=list)
     planned_files: list[dict[str, Any]] = field(default_factory=list)
     resolved: dict[str, Any] | None = None
+    models: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def rejected(self) -> int:
@@ -68,9 +73,12 @@ def summary(report: Report, warehouse: str) -> str:
     """What a load did, in a few lines. warehouse: the words to add to a command, "" if it is the default one."""
     lines = [f"finished load {load_id}, which an earlier run had left\n" for load_id in report.recovered]
     known = f"{many(report.known_files, 'file')} {'was' if report.known_files == 1 else 'were'} loaded before"
+    left = [f"left for the next run: {text}\n" for text in left_files(report)]
     persons = f"resolved {resolution(report.resolved)}\n" if report.resolved else ""
+    persons += modelling(report.models)
     if not report.files:
-        return "".join(lines) + (f"nothing new: {known}\n" if report.known_files else "") + persons
+        nothing = [f"nothing new: {known}\n"] if report.known_files and not left else []
+        return "".join([*lines, *nothing, *left, persons])
     lines.append(
         f"loaded {many(report.loaded, 'event')} from {many(report.files, 'file')}"
         f"{f' ({known})' if report.known_files else ''} in {report.seconds:,.1f} s, {speed(report)}\n"
@@ -90,6 +98,7 @@ def summary(report: Report, warehouse: str) -> str:
             f"{many(report.written_files, 'file')} were written, for {many(report.dates, 'date')} of received_at: each "
             "date is a file of its own in each table, which takes its time\n"
         )
+    lines += left
     lines.append(persons)
     which = f"load_id = {report.loads[0]}" if len(report.loads) == 1 else f"load_id >= {min(report.loads, default=0)}"
     if report.rejects:
@@ -98,6 +107,17 @@ def summary(report: Report, warehouse: str) -> str:
         sql = f"SELECT table_name, column_name, reason, column_value FROM loader.discards WHERE {which}"
         lines.append(f'discards are kept; to see them: loader query{warehouse} "{sql}"\n')
     return "".join(lines)
+
+
+def left_files(report: Report) -> list[str]:
+    """Which files the command left for the next one, and why."""
+    found = []
+    if report.growing:
+        more = f" and {many(len(report.growing) - 1, 'other file')}" if len(report.growing) > 1 else ""
+        found.append(f"{report.growing[0]}{more}, still being written")
+    if report.late:
+        found.append(f"{many(report.late, 'file')}, since max_runtime is over")
+    return found
 
 
 def rewriting(done: Mapping[str, Any]) -> str:
@@ -110,7 +130,24 @@ def resolution(done: Mapping[str, Any]) -> str:
     """What resolving came to: `12 events (all there are): 3 persons (new 2, merge 1)`."""
     how = " (all there are)" if done["complete"] else ""
     changes = f" ({counts(done['changes'])})" if done["changes"] else ""
-    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}"
+    blocked = f", {many(done['blocked'], 'id')} of events blocked" if done["blocked"] else ""
+    return f"{many(done['events'], 'event')}{how}: {many(done['persons'], 'person')}{changes}{blocked}"
+
+
+def oversize(done: Mapping[str, Any], warehouse: str) -> list[str]:
+    """A warning where a person has suspiciously many user ids. warehouse: as for `summary`."""
+    if not done["oversize"]:
+        return []
+    persons = (
+        f"{many(len(done['oversize']), 'person')} of more than 50 user ids ({', '.join(done['oversize'][:_NAMES])})"
+    )
+    return [f"{persons}: were different people taken for one? See: loader identity conflicts{warehouse}"]
+
+
+def modelling(models: Sequence[Mapping[str, Any]]) -> str:
+    """What the user's models made, in a line; "" for nothing."""
+    made = [f"{each['name']} {many(each['rows'], 'row')}" for each in models if not each["error"]]
+    return f"made {many(len(made), 'model')}: {', '.join(made)}\n" if made else ""
 
 
 def speed(report: Report) -> str:
@@ -134,7 +171,23 @@ def warnings(report: Report, max_reject_share: float, warehouse: str) -> list[st
             f"{share}: more than max_reject_share ({max_reject_share:.4g}): {counts(report.rejects)}. "
             f"To see where: loader rejects list{warehouse}"
         )
-    return found + _refused(report)
+    return found + _refused(report) + (oversize(report.resolved, warehouse) if report.resolved else [])
+
+
+def unread(report: Report, most: int) -> list[str]:
+    """The files that could not be read, with why; of many the first, and the number of the others."""
+    told = [f"{uri}: {why}" for uri, why in list(report.unread.items())[:most]]
+    more = len(report.unread) - len(told)
+    return told + ([f"and {many(more, 'more file')} could not be read; --json names all."] if more else [])
+
+
+def schema_changes(report: Report) -> list[str]:
+    """What the loads changed in the schema."""
+    tables = ", ".join(plain(name) for name in report.new_tables[:_NAMES])
+    more = f" and {number(len(report.new_tables) - _NAMES)} more" if len(report.new_tables) > _NAMES else ""
+    found = [f"new tables: {tables}{more}."] if tables else []
+    found += [f"new columns: {number(report.new_columns)}."] if report.new_columns else []
+    return found + [f"wider columns: {each['table']} ({', '.join(each['columns'])})." for each in report.rewritten]
 
 
 def _refused(report: Report) -> list[str]:

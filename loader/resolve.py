@@ -13,11 +13,10 @@ from typing import Any
 
 import duckdb
 
-from loader import delta, identity, ledger, store
+from loader import delta, identity, ledger, store, who
 from loader.publish import view_sql
 from loader.schema import Column
 from loader.settings import Settings
-from loader.who import Work
 
 APP = "resolve"  # the transactions of these tables, apart from the loads'
 MODELS = 1  # raised when the models change: what older ones made is made anew
@@ -27,24 +26,34 @@ Rule = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last run: its number, the load up to which it resolved, the last file of that, and what it was run with."""
+    """The last run: its number, the load up to which it resolved, the last file of that, what it was run with.
+
+    clean: no id up to there needs to be trimmed.
+    """
 
     resolve_id: int
     load_id: int
     file_id: int
+    clean: bool
     options: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """What a run came to. load: up to which. complete: all events were looked at, not the new ones only. persons: those
-    that live. changes: what happened to persons, by kind. differences: rows by table, where they were asked for."""
+    """What a run came to. load: up to which. complete: all events were looked at, not the new ones only.
+
+    persons: those that live. changes: what happened to persons, by kind. blocked: how often these events had an id
+    that is nobody's. oversize: persons of more than 50 user ids, of those touched. differences: rows by table, where
+    they were asked for.
+    """
 
     load: int
     complete: bool
     events: int
     persons: int
     changes: dict[str, int]
+    blocked: int
+    oversize: list[str]
     differences: dict[str, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,13 +65,13 @@ def last(warehouse: Path) -> Last | None:
     """The last run that was committed; None before the first."""
     with duckdb.connect() as connection:
         rows = connection.execute(
-            f"SELECT resolve_id, load_id, file_id, options FROM ({_table(warehouse, 'resolves', identity.RESOLVES)}) "
-            "ORDER BY resolve_id DESC LIMIT 1"
+            "SELECT resolve_id, load_id, file_id, clean, options "
+            f"FROM ({_table(warehouse, 'resolves', identity.RESOLVES)}) ORDER BY resolve_id DESC LIMIT 1"
         ).fetchall()
     if not rows:
         return None
-    resolve_id, load_id, file_id, options = rows[0]
-    return Last(resolve_id, load_id, file_id, json.loads(options))
+    resolve_id, load_id, file_id, clean, options = rows[0]
+    return Last(resolve_id, load_id, file_id, clean, json.loads(options))
 
 
 def rules(warehouse: Path) -> list[Rule]:
@@ -105,7 +114,8 @@ def run(
     )
     if before and not complete and new_rules == old_rules and before.load_id == state.last_load:
         return None
-    work = Work(connection, settings, state, (before.load_id, before.file_id) if before and not complete else None)
+    since = who.Since(before.load_id, before.file_id, before.clean) if before and not complete else None
+    work = who.Work(connection, settings, state, since)
     work.run(started, old_rules, new_rules)
     resolve_id = before.resolve_id + 1 if before else 1
     commits = work.write(resolve_id)
@@ -119,6 +129,7 @@ def run(
         "started_at": started,
         "finished_at": datetime.now(UTC),
         "complete": complete,
+        "clean": work.clean,
         "events": found.events,
         "options": json.dumps(options),
     }
@@ -133,7 +144,7 @@ def run(
 def verify(connection: duckdb.DuckDBPyConnection, settings: Settings, state: ledger.State) -> Resolved:
     """Resolves all events beside what there is, keeping the persons' ids, and counts the rows that differ."""
     in_force = rules(settings.warehouse)
-    work = Work(connection, settings, state, None)
+    work = who.Work(connection, settings, state, None)
     work.run(datetime.now(UTC), in_force, in_force)
     return Resolved(state.last_load, True, *work.counts(), work.differences())
 

@@ -2,21 +2,40 @@
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from loader import calls
+from loader import storage
 from loader.errors import UsageError
+from loader.given import (
+    conflict,
+    count,
+    days,
+    devices,
+    duration,
+    folder,
+    json_paths,
+    seconds,
+    share,
+    shared_device,
+    since,
+    size,
+    sources,
+    switch,
+    text,
+    traits,
+    whole,
+)
 
 MIB = 1 << 20
 GIB = 1 << 30
 
 FILE = "loader.toml"
-LATER = ("storage", "notify")  # tables of loader.toml that this version does not know yet
+WEBHOOK = "LOADER_NOTIFY_WEBHOOK"  # no flag: other users see those
 
 
 def machine_memory() -> int:
@@ -36,20 +55,26 @@ def machine_memory() -> int:
 class Settings:
     """The settings of one command. Sizes are bytes, windows days; None means: no limit, or worked out when needed.
 
-    warehouse: the folder that holds the warehouse. sources: files, folders, globs, `-`, in the order given.
-    source: the name that `loader.files.source` gets; None takes it from the path.
+    warehouse: the folder that holds the warehouse. sources: files, folders, globs, `-`, places in buckets.
+    source: the name that `loader.files.source` gets; None takes it from the path. since: files of days before are left
+    out, where their path tells the day. settle_seconds: a file on disk that is younger, and growing, is left out.
+    storage: `[storage]`, by name. webhook: gets a summary when something needs a look.
     memory_limit: what the engine may use; None is 60 % of the machine's. max_load_bytes: input of one load;
     None is a third of the memory limit. dedup_window_days: None compares with all that was ever loaded.
     max_reject_share: rejects of a command by its items, 0 to 1; more needs a look. strict: a load with a reject or
-    discard is none.
+    discard is none. max_runtime: seconds after which a command begins no file.
     devices: attach, or merge: two user ids seen with one device are one person, too. shared_device: by_time, or none:
     nobody's where no user id is. merge_on: traits that make user ids one person. max_alias_partners: a user id with
     aliases to more others is a hub, whose aliases are set aside.
+    models: the folder of a user's own SQL models.
     """
 
     warehouse: Path = Path("warehouse")
     sources: tuple[str, ...] = ()
     source: str | None = None
+    since: date | None = None
+    settle_seconds: float = 5
+    storage: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds keys
     # what becomes of an event (stored at the first load where they change names or types)
     skip_tracks_table: bool = False
     skip_users_table: bool = False
@@ -69,6 +94,8 @@ class Settings:
     # what a run may do
     max_reject_share: float = 0.05
     strict: bool = False
+    max_runtime: float | None = None
+    webhook: str | None = field(default=None, repr=False)  # who knows it may post there
     accept_new_rules: bool = False
     reload: bool = False
     dry_run: bool = False
@@ -77,6 +104,8 @@ class Settings:
     shared_device: str = "by_time"
     merge_on: tuple[str, ...] = ()
     max_alias_partners: int = 10
+    # what runs after it
+    models: Path | None = None
 
     @property
     def engine_memory(self) -> int:
@@ -97,139 +126,6 @@ RULES = (
     "allow_users_context_traits",
     "json_paths",
 )
-
-
-CONFLICTS = ("discard", "widen", "fail")
-DEVICES = ("attach", "merge")
-SHARED_DEVICE = ("by_time", "none")
-
-
-# --- values: from a flag or the environment (text) or from TOML (typed). ValueError says what is expected. ------------
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(|[KMGT])B|([KMGT])iB)?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
-
-def switch(value: Any) -> bool:
-    """True or false; in text also 1/0, yes/no, on/off."""
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-    if isinstance(value, str) and value.strip().lower() in words:
-        return words[value.strip().lower()]
-    raise ValueError("true or false")
-
-
-def whole(value: Any, least: int = 1) -> int:
-    """A whole number that is not less than `least`."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-        return value
-    raise ValueError(f"a whole number from {least} on")
-
-
-def count(value: Any) -> int:
-    """A whole number, 0 included."""
-    return whole(value, 0)
-
-
-def size(value: Any) -> int:
-    """Bytes: a whole number, or text such as `1GB` (1000³), `64MiB` (64 · 1024²), `1.5 GB`."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        found = value
-    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        number, decimal, binary = match.groups()
-        base, power = (1024, _POWERS[binary.upper()]) if binary else (1000, _POWERS[(decimal or "").upper()])
-        found = int(float(number) * base**power) if "." in number else int(number) * base**power
-    else:
-        found = 0
-    if found < 1:
-        raise ValueError("a size, such as 1GB, 64MiB, or a number of bytes")
-    return found
-
-
-def share(value: Any) -> float:
-    """A share from 0 to 1; in text also per cent: `5%`."""
-    try:
-        if isinstance(value, str) and value.strip().endswith("%"):
-            found = float(value.strip().removesuffix("%")) / 100
-        else:
-            found = float("nan" if isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        found = float("nan")
-    if 0 <= found <= 1:
-        return found
-    raise ValueError("a share from 0 to 1, such as 0.05 or 5%")
-
-
-def days(value: Any) -> int | None:
-    """Days: `30` or `30d`; None for `all`."""
-    if isinstance(value, str):
-        if value.strip().lower() == "all":
-            return None
-        value = value.strip().lower().removesuffix("d")
-    try:
-        return whole(value, 0)
-    except ValueError:
-        raise ValueError("days, such as 30 or 30d, or all") from None
-
-
-def conflict(value: Any) -> str:
-    """What to do with a value that does not fit its column."""
-    return _one_of(CONFLICTS, value)
-
-
-def devices(value: Any) -> str:
-    """Whether devices attach to persons, or make them one."""
-    return _one_of(DEVICES, value)
-
-
-def shared_device(value: Any) -> str:
-    """Whose events without user id are on a device of several persons."""
-    return _one_of(SHARED_DEVICE, value)
-
-
-def _one_of(words: tuple[str, ...], value: Any) -> str:
-    if isinstance(value, str) and value.strip().lower() in words:
-        return value.strip().lower()
-    raise ValueError(f"one of {', '.join(words)}")
-
-
-def traits(value: Any) -> tuple[str, ...]:
-    """Names of traits, as columns of identifies: a list, or text with commas between them."""
-    names = value.split(",") if isinstance(value, str) else value
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError("a list of traits, such as email")
-    return tuple(dict.fromkeys(name.strip() for name in names))
-
-
-def text(value: Any) -> str:
-    """Text that is not blank."""
-    if isinstance(value, str) and value.strip():
-        return value
-    raise ValueError("a text that is not empty")
-
-
-def folder(value: Any) -> Path:
-    """A path."""
-    return Path(text(value)).expanduser()
-
-
-def json_paths(value: Any) -> tuple[str, ...]:
-    """Paths such as `track.properties.items`: a list, or text with commas between them."""
-    paths = [path.strip() for path in value.split(",") if path.strip()] if isinstance(value, str) else value
-    if not isinstance(paths, list | tuple) or not all(isinstance(path, str) for path in paths):
-        raise ValueError("a list of paths, such as track.properties.items")
-    for path in paths:
-        call, _, rest = path.partition(".")
-        parts = calls.parts(call, True, True) if call in calls.CALL_TABLES else ()
-        if not parts:
-            raise ValueError(f"paths that begin with a call ({', '.join(calls.CALL_TABLES)}), and {path!r} does not")
-        if not any(rest.startswith(part.field + ".") and all(rest.split(".")) for part in parts):
-            fields = " or ".join(f"{call}.{part.field}.…" for part in parts if part.prefix or not part.under)
-            raise ValueError(f"paths such as {fields}, and {path!r} is none")
-    return tuple(dict.fromkeys(paths))
 
 
 # --- what a user may set ----------------------------------------------------------------------------------------------
@@ -256,7 +152,8 @@ class Option:
     @property
     def flag(self) -> str:
         """On the command line."""
-        return "--json-path" if self.name == "json_paths" else "--" + self.name.replace("_", "-")
+        special = {"json_paths": "--json-path", "sources": "SOURCE"}
+        return special.get(self.name, "--" + self.name.replace("_", "-"))
 
     @property
     def variable(self) -> str:
@@ -266,6 +163,9 @@ class Option:
 
 OPTIONS = (
     Option("warehouse", folder, "The folder that holds the warehouse.", "warehouse"),
+    Option("sources", sources, "What a command without SOURCE reads.", "none"),
+    Option("since", since, "Leave out folders of days before: a date, or days such as 7d.", "all days"),
+    Option("settle_seconds", seconds, "A file that is younger, and growing, is left for later.", "5"),
     Option("source", text, "Name for where the files come from, kept in loader.files.", "from the path"),
     Option("skip_tracks_table", switch, "Tracks have rows in their event's table only.", "off"),
     Option("skip_users_table", switch, "Do not build the table users.", "off"),
@@ -283,6 +183,8 @@ OPTIONS = (
     Option("threads", whole, "Threads of the engine.", "one a core"),
     Option("max_reject_share", share, "Rejects by items; a command with more ends with exit code 3.", "0.05"),
     Option("strict", switch, "A load with any reject or discard loads nothing; exit code 1.", "off"),
+    Option("models", folder, "A folder of SQL models of your own, *.sql.", "none"),
+    Option("max_runtime", duration, "Begin no more files after that time, such as 45s, 30m, 2h.", "no limit"),
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),
     Option("dry_run", switch, "Read and plan, load nothing; print what would change.", "off", False),
@@ -323,6 +225,8 @@ def gather(
             origins[option.name] = str(file)
         else:
             origins[option.name] = "default"
+    values["storage"] = in_file.get("storage", {})
+    values["webhook"] = environment.get(WEBHOOK) or in_file.get("webhook")
     return Settings(**values), origins
 
 
@@ -335,7 +239,7 @@ def _value(option: Option, place: str, raw: Any) -> Any:
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """The settings of a loader.toml, by name; a warehouse given there is relative to the file."""
+    """The settings of a loader.toml, by name; a folder given there is relative to the file."""
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -347,6 +251,8 @@ def _read_file(file: Path) -> dict[str, Any]:
         if not isinstance(content[section], dict):
             raise UsageError(f"{file}: {section}: is a table of settings. Write [{section}] above them.")
         values |= _read_section(file, content.pop(section), section)
+    for name in {"storage", "notify"} & content.keys():
+        values |= _read_table(f"{file}: [{name}]", name, content.pop(name))
     return values | _read_section(file, content, None)
 
 
@@ -355,8 +261,6 @@ def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -
     values = {}
     for name, raw in content.items():
         option = known.get(name)
-        if name in LATER:
-            raise UsageError(f"{file}: [{name}]: this version of loader has no such settings yet. Remove them.")
         if option is None:
             close = difflib.get_close_matches(name, [o.name for o in OPTIONS if o.lasting], 1)
             place = next((f" under [{o.section}]" for o in OPTIONS if close and o.name == close[0] and o.section), "")
@@ -365,6 +269,24 @@ def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -
         if not option.lasting:
             raise UsageError(f"{file}: {name}: belongs to one command, not into a file. Give {option.flag} there.")
         values[name] = _value(option, f"{file}: {name}", raw)
-        if name == "warehouse":
+        if option.read is folder:
             values[name] = file.parent / values[name]
+        if name == "sources":
+            kept = (each == "-" or storage.is_bucket(each) for each in values[name])
+            pairs = zip(values[name], kept, strict=True)
+            values[name] = tuple(each if as_is else str(file.parent / each) for each, as_is in pairs)
     return values
+
+
+def _read_table(place: str, name: str, raw: Any) -> dict[str, Any]:
+    """The setting of `[storage]` or `[notify]`. What is wrong is told without its value."""
+    try:
+        if not isinstance(raw, dict):
+            raise ValueError("a table")
+        if name == "storage":
+            return {"storage": storage.check(raw)}
+        if set(raw) - {"webhook"} or not str(raw.get("webhook")).startswith(("https://", "http://")):
+            raise ValueError("webhook, an address that begins with https://")
+        return {"webhook": raw["webhook"]}
+    except ValueError as error:
+        raise UsageError(f"{place}: is not usable. It takes {error}.") from None

@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import duckdb
 
 from loader import store
 from loader.calls import CALL_TABLES, OTHER_EVENTS
+from loader.given import written
 from loader.open_rejects import Chosen
 from loader.text import counts, many, number, size, table
 
@@ -19,6 +21,7 @@ _LOADS = f"""
     SELECT load_id, started_at, finished_at, files, bytes, items, loaded, duplicates, rejected, discarded, restored
     FROM loader.loads ORDER BY load_id DESC LIMIT {LOADS}
 """
+_LAST = "SELECT load_id, finished_at FROM loader.loads WHERE restored IS NULL ORDER BY load_id DESC LIMIT 1"
 _DISCARDS = "SELECT reason, count(*) FROM loader.discards WHERE replayed_by IS NULL GROUP BY reason ORDER BY reason"
 _RESOLVED = """
     SELECT resolved_load, (SELECT count(*) FROM loader.loads WHERE load_id > resolved_load) FROM loader.published
@@ -42,6 +45,7 @@ _FILES = f"""
     SELECT view_name, path, day FROM dated SEMI JOIN (SELECT DISTINCT day FROM dated ORDER BY day DESC LIMIT {DAYS})
     USING (day)
 """
+_MODELS = "SELECT name AS model, rows, load_id AS load, error FROM loader.models ORDER BY name"
 _ROWS = "SELECT file_name, num_rows FROM parquet_file_metadata($paths)"
 
 
@@ -51,14 +55,15 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
     days: the last 7 values of received_date. tables: their rows by day; of the event tables the 20 that hold
     most, or `every` one; more_tables: how many that leaves out. rejects: those that are open, discards: those not
     replayed, by reason. pending: loads that are certain and not to be seen yet. persons: how far they are resolved, see
-    `_persons`. events_without_table: the 20 most frequent.
+    `_persons`. events_without_table: the 20 most frequent. models: the user's own, with the rows and the load of their
+    last result, and why there is no newer one.
     """
     ((load,),) = connection.execute("SELECT load_id FROM loader.published").fetchall()
     loads = connection.sql(_LOADS)
     files: list[tuple[str, str, date]] = connection.execute(_FILES).fetchall()
     chosen, more = _choose(files, every)
-    there = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = $name", {"name": OTHER_EVENTS})
-    nameless = connection.execute(_NAMELESS).fetchall() if there.fetchall() != [(0,)] else []
+    nameless = connection.execute(_NAMELESS).fetchall() if _there(connection, "main", OTHER_EVENTS) else []
+    models = connection.sql(_MODELS) if _there(connection, "loader", "models") else None
     return {
         "warehouse": str(warehouse.absolute()),
         "load": load,
@@ -71,7 +76,54 @@ def gather(connection: duckdb.DuckDBPyConnection, warehouse: Path, *, every: boo
         "rejects": _open_rejects(connection),
         "discards": dict(connection.execute(_DISCARDS).fetchall()),
         "events_without_table": [{"event": event, "rows": rows} for event, rows in nameless],
+        "models": [dict(zip(models.columns, row, strict=True)) for row in models.fetchall()] if models else [],
     }
+
+
+def _there(connection: duckdb.DuckDBPyConnection, schema: str, view: str) -> bool:
+    sql = "SELECT 1 FROM duckdb_views() WHERE schema_name = $schema AND view_name = $view"
+    return bool(connection.execute(sql, {"schema": schema, "view": view}).fetchall())
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """The last load of files that is published, and the seconds since its end. load: None where there is none."""
+
+    load: int | None
+    finished: datetime | None
+    seconds: float
+
+    def is_good(self, max_age: float) -> bool:
+        """Whether that is no longer ago than that many seconds."""
+        return self.load is not None and self.seconds <= max_age
+
+    def to_dict(self, max_age: float) -> dict[str, Any]:
+        """As plain JSON values."""
+        return {
+            "good": self.is_good(max_age),
+            "load": self.load,
+            "finished_at": _plain_value(self.finished),
+            "age_seconds": None if self.load is None else round(self.seconds),
+            "max_age_seconds": round(max_age),
+        }
+
+    def text(self, max_age: float) -> str:
+        """In one line."""
+        if self.load is None or self.finished is None:
+            return "stale: nothing is loaded"
+        age = timedelta(seconds=round(self.seconds))
+        word = "good" if self.is_good(max_age) else "stale"
+        limit = f"the limit is {written(max_age)}"
+        return f"{word}: load {self.load} ended {self.finished:%Y-%m-%d %H:%M:%S} UTC, {age} ago; {limit}"
+
+
+def age(connection: duckdb.DuckDBPyConnection, now: datetime) -> Age:
+    """How long ago the last load ended that is published; one that went back to an earlier load doesn't count."""
+    rows = connection.execute(_LAST).fetchall()
+    if not rows:
+        return Age(None, None, 0.0)
+    ((load, finished),) = rows
+    return Age(load, finished.astimezone(UTC), (now - finished).total_seconds())
 
 
 def _persons(connection: duckdb.DuckDBPyConnection) -> dict[str, Any]:
@@ -146,6 +198,12 @@ def write(found: dict[str, Any]) -> str:
     if names := found["events_without_table"]:
         listed = [[each["event"], number(each["rows"])] for each in names]
         parts.append(table(["event without a table (see other_events)", "rows"], listed, [1]))
+    if models := found["models"]:
+        listed = [
+            [e["model"], *("" if e[key] is None else number(e[key]) for key in ("rows", "load")), e["error"] or ""]
+            for e in models
+        ]
+        parts.append(table(["model", "rows", "of load", "error"], listed, [1, 2]))
     return "\n".join(parts)
 
 

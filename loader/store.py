@@ -5,6 +5,7 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -238,13 +239,25 @@ def recover(warehouse: Path, app: str = LOADER) -> list[int]:
 
 
 def commit(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
-    """Commits a load table by table, in order; those that have it already are left alone. The commits outlive a power
-    cut: deltalake would take the empty file that it can leave for a commit of nothing."""
-    for each in commits:
+    """Commits a load table by table, the last one when all others have it; those that have it already are left alone.
+    The commits outlive a power cut: deltalake would take the empty file that it can leave for a commit of nothing."""
+
+    def one(each: Commit) -> None:
         delta.commit(warehouse, each, load_id, app)
-        log = warehouse / each.folder / "_delta_log"
-        _sync(max(log.glob("[0-9]*.json")))
-        _sync(log)
+        settle(warehouse / each.folder)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="commit") as pool:  # much of it is waiting for the disk
+        for _ in pool.map(one, commits[:-1]):
+            pass
+    for each in commits[-1:]:
+        one(each)
+
+
+def settle(root: Path, files: Sequence[Path] = ()) -> None:
+    """Lets the last commit of a table outlive a power cut, and these files."""
+    log = root / "_delta_log"
+    for path in (*files, max(log.glob("[0-9]*.json")), log):
+        _sync(path)
 
 
 def forget(warehouse: Path, load_id: int, app: str = LOADER) -> None:

@@ -1,6 +1,7 @@
 """One run of who-is-who in the engine: what the models of `sql/identity` start from, and what of theirs is written."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from loader.settings import Settings
 # What is there before the first model runs.
 GIVEN = (
     *("event", "history", "identifies", "trait_said"),
-    *("former", "old_map", "old_edge", "old_interval", "old_person"),
+    *("former_map", "every_map", "every_edge", "old_interval", "old_person"),
     *("rule", "rule_changed", "options"),
 )
 
@@ -32,21 +33,34 @@ TRAIT_ROW = Model(_HERE, "trait_row", ("attributed",), "trait_row", False, "one 
 TRAIT_LAST = Model(_HERE, "trait_last", ("attributed",), "trait_last", False, "one row per person with traits", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Since:
+    """Up to where former results hold: a load, its last file; and whether no id up to there needs to be trimmed."""
+
+    load_id: int
+    file_id: int
+    clean: bool
+
+
 class Work:
-    """One run. before: the load and the file up to which former results hold; None: all is made anew but person ids."""
+    """One run. before: up to where former results hold; None: all is made anew but person ids.
+
+    clean: whether no id of all events needs to be trimmed, once it has run.
+    """
 
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
         settings: Settings,
         state: ledger.State,
-        before: tuple[int, int] | None,
+        before: Since | None,
     ) -> None:
         self.sql = connection
         self.settings = settings
         self.warehouse = settings.warehouse
         self.state = state
         self.before = before
+        self.clean = False
         self.identifies = state.tables["identifies"]
         self.persons = identity.persons(self.identifies)
         self.users = identity.users(self.identifies)
@@ -82,7 +96,11 @@ class Work:
 
     def _events(self) -> None:
         every = self._parts(None)
-        self._view("history", events.sql(every))
+        new = every if self.before is None else self._parts(self.before.load_id)
+        after = -1 if self.before is None else self.before.file_id
+        ((unclean,),) = self.sql.execute(events.unclean(new, after)).fetchall()
+        self.clean = not unclean and (self.before is None or self.before.clean)
+        self._view("history", events.sql(every, clean=self.clean))
         rows = view_sql(self.identifies, every["identifies"].files, partitioned=True)
         self._view("identifies_all", rows)
         if self.before is None:
@@ -90,11 +108,9 @@ class Work:
             self._view("identifies_new", "FROM identifies_all")
             self._view("identifies", "FROM identifies_all")
         else:
-            load_id, file_id = self.before
-            new = self._parts(load_id)
-            self._table("event", events.sql(new, file_id))
+            self._table("event", events.sql(new, after))
             rows = view_sql(self.identifies, new["identifies"].files, partitioned=True)
-            self._view("identifies_new", f"FROM ({rows}) WHERE loader_file_id > {file_id}")
+            self._view("identifies_new", f"FROM ({rows}) WHERE loader_file_id > {after}")
             self._table("user_key", "SELECT DISTINCT user_id AS id FROM identifies_new WHERE user_id IS NOT NULL")
             self._view("identifies", "FROM identifies_all SEMI JOIN user_key ON user_key.id = identifies_all.user_id")
         self._view("trait_said", self._trait_said())
@@ -128,15 +144,15 @@ class Work:
         return f"SELECT * FROM ({found}) WHERE user_id IS NOT NULL AND value IS NOT NULL"
 
     def _former(self) -> None:
-        """The results of before: `former` and `old_person` as they are, the others empty where they don't hold."""
-        self._view("former", keyed.select(self.warehouse, identity.MAP))
+        """The results of before: `former_map` and `old_person` as they are, the others empty where they don't hold."""
+        self._view("former_map", keyed.select(self.warehouse, identity.MAP))
         self._view("old_person", keyed.select(self.warehouse, identity.PERSONS))
         holds = f"WHERE {self.before is not None}"
-        self._view("old_map", f"FROM former {holds}")
+        self._view("every_map", f"FROM former_map {holds}")
         self._view("old_interval", f"FROM ({keyed.select(self.warehouse, identity.INTERVALS)}) {holds}")
         first = "{'at': first_seen, 'received': first_received_at, 'id': first_event_id}"
         self._view(
-            "old_edge",
+            "every_edge",
             f"""SELECT *, CASE WHEN first_event_id IS NOT NULL THEN {first} END AS first_event
             FROM ({keyed.select(self.warehouse, identity.EDGES)}) {holds}""",
         )
@@ -250,14 +266,24 @@ class Work:
             )
         return found
 
-    def counts(self) -> tuple[int, int, dict[str, int]]:
-        """The events looked at, the persons that live, and what happened to persons, by kind."""
+    def counts(self) -> tuple[int, int, dict[str, int], int, list[str]]:
+        """Events looked at, persons that live, what happened to persons by kind, how often an id was nobody's, and the
+        persons with suspiciously many user ids."""
         events = self._count("event")
         living = """((SELECT person_id FROM old_person WHERE retired_at IS NULL)
             EXCEPT (SELECT person_id FROM person_now WHERE retired_at IS NOT NULL)
             UNION (SELECT person_id FROM person_now WHERE retired_at IS NULL))"""
         changes = self.sql.execute("SELECT kind, count(*) FROM change_now GROUP BY kind ORDER BY kind").fetchall()
-        return events, self._count(living), dict(changes)
+        ((blocked,),) = self.sql.execute(
+            """SELECT coalesce(sum(m.events), 0)::BIGINT FROM mention AS m
+            JOIN map_now AS n ON n.id_type = m.id_type AND n.id = m.id WHERE n.status = 'blocked'"""
+        ).fetchall()
+        oversize = self.sql.execute(
+            """SELECT person_id FROM own WHERE id_type = 'user_id' GROUP BY person_id
+            HAVING count(*) > $most ORDER BY person_id""",
+            {"most": identity.OVERSIZE},
+        ).fetchall()
+        return events, self._count(living), dict(changes), blocked, [person for (person,) in oversize]
 
     def _table(self, name: str, sql: str) -> None:
         self.sql.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")

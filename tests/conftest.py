@@ -2,15 +2,18 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from loader.cli import main
+from tests import s3
 
 Run = Callable[..., Result]
+
+os.environ["LOADER_SETTLE_SECONDS"] = "0"  # nobody else writes the files of a test
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,7 +27,7 @@ def _interruptions_are_heard() -> None:
 def nothing_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder to work in, and no LOADER_ variables."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("LOADER_")]:
+    for name in [name for name in os.environ if name.startswith("LOADER_") and name != "LOADER_SETTLE_SECONDS"]:
         monkeypatch.delenv(name)
 
 
@@ -42,3 +45,29 @@ def run(nothing_from_elsewhere: None) -> Run:
 def many_rejects(monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests whose few lines hold a reject, which is not what they are about: no share of rejects is too large."""
     monkeypatch.setenv("LOADER_MAX_REJECT_SHARE", "100%")
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[s3.Server]:
+    """moto, for all tests of a session."""
+    with s3.moto() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3.Server]:
+    """OpenStack Swift, for all tests of a session."""
+    folder = tmp_path_factory.mktemp("swift")
+    if why := s3.without_swift(folder):
+        s3.missing(why)
+    with s3.swift(folder) as server:
+        yield server
+
+
+@pytest.fixture
+def no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variables and no files of a cloud's, and no machine to ask for keys: tests set what they need."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "GOOGLE_", "AZURE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")

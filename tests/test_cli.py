@@ -104,6 +104,8 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "loads": [1],
         "known_files": 0,
         "unread": {},
+        "growing": [],
+        "late": 0,
         "refused": [],
         "new_tables": "aliases groups identifies order_done pages resets screens tracks".split(),
         "new_columns": 137,
@@ -114,6 +116,7 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "planned_changes": [],
         "planned_files": [],
         "resolved": None,
+        "models": [],
     }
     assert json.loads(run("load", events, "--json", "--warehouse", "wh").stdout)["known_files"] == 1
 
@@ -226,6 +229,17 @@ def test_a_long_summary_is_cut() -> None:
     ]
 
 
+def test_of_many_files_that_could_not_be_read_the_first_are_named() -> None:
+    found = Report(unread={f"{at:02}": "why." for at in range(23)})
+    told = report.unread(found, 20)
+    assert (told[0], told[19], told[20:]) == (
+        "00: why.",
+        "19: why.",
+        ["and 3 more files could not be read; --json names all."],
+    )
+    assert report.unread(found, 23)[22:] == ["22: why."]
+
+
 # --- streams, options -------------------------------------------------------------------------------------------------
 
 
@@ -233,7 +247,11 @@ def test_a_log_of_json(run: Run, events: str) -> None:
     done = run("load", events, "--log-format", "json")
     assert (done.exit_code, done.stdout) == (0, "")
     log = [json.loads(line) for line in done.stderr.splitlines()]
-    assert [line["stage"] for line in log[:-1]] == ["read", "plan", "write", "ledger", "commit", "publish"]
+    assert [(line["stage"], line["load"]) for line in log] == [
+        ("sources", None),
+        *((stage, 1) for stage in ("read", "plan", "write", "ledger", "commit")),
+        *[("publish", None)] * 2,
+    ]
     assert {line["level"] for line in log} == {"info"}
     assert log[-1]["event"].startswith("loaded 3 events from 1 file in ")
     assert log[-1]["report"]["rows"] == {"tracks": 2, "pages": 1, "order_done": 2}
@@ -242,6 +260,8 @@ def test_a_log_of_json(run: Run, events: str) -> None:
     (line,) = [json.loads(line) for line in done.stderr.splitlines()]
     assert line.pop("time").endswith("+00:00")
     assert line == {
+        "load": None,
+        "stage": "sources",
         "level": "error",
         "event": "nowhere.jsonl: there is no such file or folder. Check the path, or quote it if it is a glob.",
     }
@@ -260,7 +280,9 @@ def test_options_before_and_after_the_command_and_in_the_environment(run: Run, e
 
 
 def test_usage_errors_exit_2(run: Run, tmp_path: Path) -> None:
-    assert run("load").stderr.endswith("\nError: Missing argument 'SOURCE...'.\n")
+    assert run("load").stderr == (
+        "error: no SOURCE: give files, folders or places in buckets, or set `sources` in loader.toml.\n"
+    )
     for args in (
         ["load"],
         ["no-such"],
@@ -299,7 +321,7 @@ def test_help_tells_the_exit_codes(run: Run) -> None:
         "    0  done (also: nothing new)\n"
         "    1  failed; what was loaded before stays\n"
         "    2  the command or a setting is not usable\n"
-        "    3  loaded and published, but something needs a look: many rejects, a file that could not be read\n"
+        "    3  loaded and published, but something needs a look: many rejects, a file not read, a model that failed\n"
         "    4  another run holds the lock\n"
     )
     for command in ("load", "query", "status", "schema", "publish", "config", "init"):
@@ -397,6 +419,9 @@ def test_config(run: Run, tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == (
         'warehouse = "warehouse"             # default\n'
+        "# sources                           # default: none\n"
+        "# since                             # default: all days\n"
+        "settle_seconds = 0.0                # LOADER_SETTLE_SECONDS\n"
         "# source                            # default: from the path\n"
         "skip_tracks_table = false           # default\n"
         "skip_users_table = false            # default\n"
@@ -414,6 +439,8 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "threads = 3                         # loader.toml\n"
         "max_reject_share = 0.05             # default\n"
         "strict = false                      # default\n"
+        "# models                            # default: none\n"
+        "# max_runtime                       # default: no limit\n"
         "[identity]\n"
         'devices = "attach"                  # default\n'
         'shared_device = "by_time"           # default\n'

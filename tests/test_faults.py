@@ -17,6 +17,7 @@ import loader
 from loader import pipeline, store
 from loader.delta import Commit, DeltaFile
 from loader.errors import LoaderError
+from loader.pipeline import Progress
 from tests import test_store, warehouses
 
 pytestmark = pytest.mark.usefixtures("many_rejects")
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("many_rejects")
 ROOT = Path(__file__).parent.parent
 
 
-def load(folder: Path, *names: str, progress: Callable[[str, int, int], None] = lambda *_: None) -> loader.Report:
+def load(folder: Path, *names: str, progress: Progress = lambda *_: None) -> loader.Report:
     sources = tuple(str(folder / "in" / name) for name in names)
     settings = loader.Settings(warehouse=folder / "warehouse", sources=sources, threads=1, max_load_bytes=1)
     return pipeline.load_only(settings, progress)
@@ -149,7 +150,7 @@ def test_a_source_that_may_not_be_read(folder: Path, uninterrupted: list[object]
 # --- input that is not what it was ----------------------------------------------------------------------------------
 
 
-def at(stage: str, number: int, do: Callable[[], object]) -> Callable[[str, int, int], None]:
+def at(stage: str, number: int, do: Callable[[], object]) -> Progress:
     """Does something when a stage begins for the n-th time."""
     last, seen = "", 0
 

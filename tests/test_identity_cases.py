@@ -143,7 +143,7 @@ def test_by_the_loader(path: Path, tmp_path: Path, run: Run) -> None:
                     assert [identity_views.line([*row]) for row in rows] == wanted[sql]
         elif step.word == "events":
             file = f"{next(numbers)}.jsonl"
-            warehouses.load(tmp_path, {file: warehouses.lines(*map(raw, step.lines))}, **case.settings)
+            warehouses.run(tmp_path, {file: warehouses.lines(*map(raw, step.lines))}, **case.settings)
         else:
             reason = [] if "--undo" in step.arguments else ["--reason", "a test"]
             result = run("identity", step.word, *step.arguments, *reason, "--warehouse", "warehouse")

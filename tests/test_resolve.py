@@ -143,6 +143,8 @@ def test_only_what_is_new_is_looked_at(tmp_path: Path) -> None:
         "events": 4,
         "persons": 2,
         "changes": {"new": 2},
+        "blocked": 0,
+        "oversize": [],
         "differences": None,
     }
     report = warehouses.run(tmp_path, {"2": warehouses.lines(*SECOND)})
@@ -152,13 +154,15 @@ def test_only_what_is_new_is_looked_at(tmp_path: Path) -> None:
         "events": 3,
         "persons": 2,
         "changes": {"merge": 1, "new": 1},
+        "blocked": 0,
+        "oversize": [],
         "differences": None,
     }
-    assert pipeline.resolve_only(settings(tmp_path)) is None
-    changed = resolve.Resolved(2, True, 7, 2, {})
-    assert pipeline.resolve_only(settings(tmp_path), complete=True) == changed
-    assert pipeline.resolve_only(settings(tmp_path, max_alias_partners=9)) == changed
-    assert pipeline.resolve_only(settings(tmp_path, max_alias_partners=9)) is None
+    assert pipeline.resolve_only(settings(tmp_path)).resolved is None
+    changed = resolve.Resolved(2, True, 7, 2, {}, 0, []).to_dict()
+    assert pipeline.resolve_only(settings(tmp_path), complete=True).resolved == changed
+    assert pipeline.resolve_only(settings(tmp_path, max_alias_partners=9)).resolved == changed
+    assert pipeline.resolve_only(settings(tmp_path, max_alias_partners=9)).resolved is None
     assert warehouses.query(tmp_path, "SELECT resolve_id, load_id FROM loader.published") == [(4, 2)]
 
 
@@ -193,9 +197,9 @@ def test_after_a_restore(tmp_path: Path) -> None:
     later = who(tmp_path)
     pipeline.restore(settings(tmp_path), 1)
     assert who(tmp_path) == later
-    done = pipeline.resolve_only(settings(tmp_path))
+    done = pipeline.resolve_only(settings(tmp_path)).resolved
     assert done is not None
-    assert (done.load, done.complete, done.changes) == (3, True, {"restore": 1, "split": 1})
+    assert (done["load"], done["complete"], done["changes"]) == (3, True, {"restore": 1, "split": 1})
     assert who(tmp_path) == then
     assert warehouses.query(tmp_path, "SELECT person_id, user_ids FROM resolved.users ORDER BY 1") == people
     warehouses.run(tmp_path, {"2": warehouses.lines(*SECOND)})
@@ -218,9 +222,9 @@ def test_after_a_replay_of_discards(tmp_path: Path) -> None:
     pipeline.widen(settings(tmp_path, **options), "identifies.mail", "VARCHAR")
     pipeline.replay_discards(settings(tmp_path, **options), "identifies.mail")
     assert who(tmp_path) == before
-    done = pipeline.resolve_only(settings(tmp_path, **options))
+    done = pipeline.resolve_only(settings(tmp_path, **options)).resolved
     assert done is not None
-    assert (done.complete, done.changes) == (True, {"merge": 1})
+    assert (done["complete"], done["changes"]) == (True, {"merge": 1})
     assert who(tmp_path) == afresh(tmp_path / "fresh", events, **options)
     assert warehouses.query(tmp_path, "SELECT user_ids, mail FROM resolved.users ORDER BY 1") == [
         (["a"], "5"),
@@ -262,9 +266,9 @@ def test_after_a_replay_of_rejects(run: Run, tmp_path: Path) -> None:
     warehouses.run(tmp_path, {"1": warehouses.lines(*FIRST, wrong)})
     (tmp_path / "mend.jsonl").write_text(run("rejects", "export").stdout.replace("aliass", "alias"))
     assert run("rejects", "replay", "mend.jsonl", "--quiet").output == ""
-    done = pipeline.resolve_only(settings(tmp_path))
+    done = pipeline.resolve_only(settings(tmp_path)).resolved
     assert done is not None
-    assert (done.complete, done.events, done.changes) == (False, 1, {"merge": 1})
+    assert (done["complete"], done["events"], done["changes"]) == (False, 1, {"merge": 1})
     assert who(tmp_path) == afresh(tmp_path / "fresh", FIRST, [alias(5, "b", "a")])
 
 

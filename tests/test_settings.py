@@ -3,12 +3,14 @@
 import re
 import tomllib
 from dataclasses import fields
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loader import config, settings
+from loader import given as read
 from loader.errors import Exit, LoaderError, UsageError
 from loader.settings import OPTIONS, Settings, gather
 
@@ -26,7 +28,7 @@ def test_defaults_are_those_of_settings() -> None:
 
 
 def test_every_setting_has_an_option() -> None:
-    assert {option.field for option in OPTIONS} | {"sources"} == {field.name for field in fields(Settings)}
+    assert {option.field for option in OPTIONS} | {"storage", "webhook"} == {field.name for field in fields(Settings)}
 
 
 def test_flag_before_environment_before_file_before_default(file: Path) -> None:
@@ -40,6 +42,31 @@ def test_flag_before_environment_before_file_before_default(file: Path) -> None:
         str(file),
         "default",
     )
+
+
+def test_sources(file: Path) -> None:
+    """Of the command, else the environment, else the file; there files are relative to it."""
+    file.write_text('sources = ["in/*.gz", "-", "/data", "s3://bucket/a"]\nsince = 2026-03-01\nmax_runtime = "2h"\n')
+    found, origins = gather({"sources": ()}, {}, file)
+    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a")
+    assert (found.since, found.max_runtime, origins["sources"]) == (date(2026, 3, 1), 7200, str(file))
+    found, _ = gather({}, {"LOADER_SOURCES": "'a b' gs://x", "LOADER_SINCE": "2d"}, file)
+    assert found.sources == ("a b", "gs://x")
+    assert (datetime.now(UTC).date() - (found.since or date.min)).days in (2, 3)
+    found, origins = gather({"sources": ("c",)}, {"LOADER_SOURCES": "a"}, file)
+    assert (found.sources, origins["sources"]) == (("c",), "SOURCE")
+
+
+def test_the_webhook_and_storage(file: Path) -> None:
+    """They are in no representation of the settings."""
+    file.write_text(
+        '[storage]\naws_token = "SECRET"\naws_skip_signature = true\n[notify]\nwebhook = "https://x/SECRET"\n'
+    )
+    found, origins = gather({}, {}, file)
+    assert found.storage == {"aws_token": "SECRET", "aws_skip_signature": "true"}
+    assert found.webhook == "https://x/SECRET"
+    assert "SECRET" not in repr(found) + config.as_toml(found, origins) + repr(config.as_json(found, origins))
+    assert gather({}, {"LOADER_NOTIFY_WEBHOOK": "https://y"}, file)[0].webhook == "https://y"
 
 
 def test_a_flag_can_switch_off_what_the_file_switches_on(file: Path) -> None:
@@ -117,44 +144,44 @@ def test_json_paths_from_the_environment_have_commas() -> None:
     ],
 )
 def test_sizes(given: str | int, count: int) -> None:
-    assert settings.size(given) == count
+    assert read.size(given) == count
 
 
 @pytest.mark.parametrize("given", ["", "GB", "1G", "-1", "1e9", "1,5GB", "0", 0, -1, True, 1.5, None, "1PB"])
 def test_no_sizes(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^a size, such as 1GB, 64MiB, or a number of bytes$"):
-        settings.size(given)
+        read.size(given)
 
 
 @pytest.mark.parametrize(
     ("given", "days"), [("30", 30), ("30d", 30), ("7D", 7), (30, 30), ("0", 0), ("all", None), ("ALL", None)]
 )
 def test_days(given: str | int, days: int | None) -> None:
-    assert settings.days(given) == days
+    assert read.days(given) == days
 
 
 @pytest.mark.parametrize("given", ["", "d", "-1", "1.5", "30h", True, None, -3])
 def test_no_days(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^days, such as 30 or 30d, or all$"):
-        settings.days(given)
+        read.days(given)
 
 
 @pytest.mark.parametrize(
     ("given", "share"), [(0, 0.0), (1, 1.0), ("0", 0.0), ("0.05", 0.05), (0.2, 0.2), ("5%", 0.05), (" 100 % ", 1.0)]
 )
 def test_shares(given: str | float, share: float) -> None:
-    assert settings.share(given) == share
+    assert read.share(given) == share
 
 
 @pytest.mark.parametrize("given", ["", "%", "x", "-1", "1.1", "101%", "nan", "5", True, None, [], -0.1, 2])
 def test_no_shares(given: Any) -> None:
     with pytest.raises(ValueError, match=r"^a share from 0 to 1, such as 0.05 or 5%$"):
-        settings.share(given)
+        read.share(given)
 
 
 @pytest.mark.parametrize(("given", "value"), [(True, True), ("1", True), ("Yes", True), ("off", False), ("0", False)])
 def test_switches(given: str | bool, value: bool) -> None:
-    assert settings.switch(given) is value
+    assert read.switch(given) is value
 
 
 @pytest.mark.parametrize(
@@ -177,8 +204,25 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("max_colums = 3", "max_colums: there is no such setting. Is it max_columns?"),
         ("dedup_window_days = 3", "dedup_window_days: there is no such setting. Is it dedup_window?"),
         ("xyz = 3", "xyz: there is no such setting."),
-        ("sources = ['a']", "sources: there is no such setting. Is it source?"),
+        ("sources = []", "sources: [] is not usable. It takes a list of files, folders, globs and places in buckets."),
+        (
+            'since = "May"',
+            "since: 'May' is not usable. It takes a day, such as 2026-03-01, or days before today, such as 7d.",
+        ),
+        ("settle_seconds = -1", "settle_seconds: -1 is not usable. It takes seconds, such as 5 or 0.5, or 0."),
+        (
+            "max_runtime = 5",
+            "max_runtime: 5 is not usable. It takes a time with its unit, such as 45s, 30m, 26h or 2d.",
+        ),
         ("reload = true", "reload: belongs to one command, not into a file. Give --reload there."),
+        ("storage = 1", "[storage]: is not usable. It takes a table."),
+        (
+            "[storage]\nsecret = 'x'",
+            "[storage]: is not usable. It takes texts under the names that the environment has, in lower case, such as "
+            "aws_endpoint_url, google_application_credentials or azure_storage_account_name; secret is none.",
+        ),
+        ("[notify]", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
+        ("[notify]\nwebhook = 'x'", "[notify]: is not usable. It takes webhook, an address that begins with https://."),
         ("[identity]\ndevices = 'join'", "devices: 'join' is not usable. It takes one of attach, merge."),
         ("[identity]\nshared_device = 1", "shared_device: 1 is not usable. It takes one of by_time, none."),
         ("[identity]\nmerge_on = ['']", "merge_on: [''] is not usable. It takes a list of traits, such as email."),
@@ -191,8 +235,6 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("[identity]\nthreads = 1", "[identity] threads: there is no such setting. Is it threads?"),
         ("devices = 'merge'", "devices: there is no such setting. Is it devices under [identity]?"),
         ("identity = 3", "identity: is a table of settings. Write [identity] above them."),
-        ("[storage]\nx = 1", "[storage]: this version of loader has no such settings yet. Remove them."),
-        ("[notify]", "[notify]: this version of loader has no such settings yet. Remove them."),
     ],
 )
 def test_a_wrong_file_is_told_with_its_name_and_the_key(file: Path, line: str, message: str) -> None:
@@ -257,14 +299,18 @@ def test_the_file_is_the_given_one_or_loader_toml_if_there(tmp_path: Path, monke
 def test_the_template_sets_nothing_and_its_lines_are_settings(file: Path) -> None:
     config.write_template(file)
     assert gather({}, {}, file)[0] == Settings()
-    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if re.match(r"# \w+ = |\[\w+\]$", line)]
+    pattern = re.compile(r"(# )?(\w+ = |\[\w+]$)")
+    lines = [line.removeprefix("# ") for line in file.read_text().splitlines() if pattern.match(line)]
     named = tomllib.loads("\n".join(lines))
-    identity = named.pop("identity")
-    assert [*named, *identity] == [option.name for option in OPTIONS if option.lasting]
+    lasting = [option for option in OPTIONS if option.lasting]
+    assert list(named) == [*[option.name for option in lasting if not option.section], "identity", "storage", "notify"]
+    assert list(named["identity"]) == [option.name for option in lasting if option.section == "identity"]
     file.write_text("\n".join(lines))
     found, _ = gather({}, {}, file)
     assert (found.json_paths, found.max_line_bytes) == (("track.properties.items",), Settings().max_line_bytes)
     assert (found.devices, found.merge_on) == ("attach", ("email",))
+    assert found.storage == {"aws_endpoint_url": "https://s3.example.com"}
+    assert found.webhook == "https://example.com/hook"
 
 
 def test_a_template_is_not_written_over_a_file(file: Path) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -41,8 +41,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(*given: str, source: str | None = None) -> list[SourceFile]:
-    files, empty = sources.find(given, source, STARTED)
+def found(*given: str, source: str | None = None, since: date | None = None) -> list[SourceFile]:
+    empty: dict[str, str] = {}
+    settings = loader.Settings(sources=given, source=source, since=since)
+    files = sources.in_order(sources.find(settings, STARTED, empty))
     sources.refuse_empty(empty, ())
     return files
 
@@ -126,24 +128,41 @@ def test_nothing_happens_without_files(folder: Path) -> None:
 
 
 def test_source_of_the_events(tmp_path: Path) -> None:
-    """The name given, else the id of the source in a path of RudderStack's."""
+    """The name given, else the id of the source in a path of RudderStack's or Segment's."""
     path = tmp_path / "bucket/rudder-logs/2vKx9/2024-05-10/1715342400.2vKx9.uuid.json.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"")
     other = tmp_path / "rudder-logs.jsonl"
     other.write_bytes(b"")
-    assert [file.source for file in found(str(tmp_path))] == ["2vKx9", None]
-    assert [file.source for file in found(str(tmp_path), source="shop")] == ["shop", "shop"]
+    segment = tmp_path / "segment-logs/9zY8/1715299200000/1715342400.x.gz"
+    segment.parent.mkdir(parents=True)
+    segment.write_bytes(b"")
+    assert [file.source for file in found(str(tmp_path))] == ["2vKx9", None, "9zY8"]
+    assert [file.source for file in found(str(tmp_path), source="shop")] == ["shop", "shop", "shop"]
 
 
-def test_new_files(folder: Path) -> None:
-    """A file is known by uri, size and time; a stream is always new."""
-    [b] = found("b.jsonl")
-    others = found("a.jsonl.gz", "-")
-    known = {(b.uri, b.size, b.version)}
-    assert sources.new([b, *others], known) == others
-    assert sources.new([b], {(b.uri, 8, b.version), (b.uri, b.size, "2024"), ("x", b.size, b.version)}) == [b]
-    assert sources.new([others[1]], {("-", None, others[1].version)}) == [others[1]]
+def test_days_before_are_left_out(tmp_path: Path) -> None:
+    """Those of the folders of RudderStack and Segment; what has no day stays. Not to find any is no error."""
+    for name in (
+        "rudder-logs/s/2026-03-04/a.json",
+        "rudder-logs/s/2026-03-05/a.json",
+        "rudder-logs/s/2026-02-31/a.json",
+        "segment-logs/s/1772582400000/a.gz",
+        "segment-logs/s/1772668800000/a.gz",
+        "other/2026-03-04/a.json",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    folder = str(tmp_path)
+    assert [file.uri.removeprefix(f"{folder}/") for file in found(folder, since=date(2026, 3, 5))] == [
+        "other/2026-03-04/a.json",
+        "rudder-logs/s/2026-02-31/a.json",
+        "rudder-logs/s/2026-03-05/a.json",
+        "segment-logs/s/1772668800000/a.gz",
+    ]
+    assert found(f"{folder}/rudder-logs/s/2026-03-04", since=date(2026, 3, 5)) == []
+    assert len(found(folder, since=date(2026, 3, 4))) == len(found(folder)) == 6
 
 
 def file(uri: str, size: int | None) -> SourceFile:

@@ -73,6 +73,7 @@ def test_status_as_json(run: Callable[..., Result], folder: Path) -> None:
         "rejects": {"invalid_json": 1, "unknown_type": 1},
         "discards": {"type_mismatch": 1},
         "events_without_table": [{"event": "!!!", "rows": 1}],
+        "models": [],
     }
     assert [(load["load_id"], load["files"], load["items"], load["loaded"], load["rejected"]) for load in loads] == [
         (2, 1, 2, 1, 1),
@@ -118,7 +119,7 @@ def test_schema_lists_tables(run: Callable[..., Result]) -> None:
     assert found[0] == {"table": "identifies", "columns": 19, "created": 1, "changed": 2, "what": "every identify"}
     assert found[9] == {"table": "order_done", "columns": 21, "created": 1, "changed": 1, "what": "one event"}
     by_name = {each["table"]: each for each in found}
-    assert by_name["resolved.order_done"]["what"] == "one event and its person"
+    assert by_name["resolved.order_done"]["what"] == "one event, with its person"
     assert by_name["resolved.order_done"]["columns"] == 23
     assert run("schema").stdout.splitlines()[:3] == [
         "table                      columns  created by load  changed by load  holds",

@@ -51,7 +51,8 @@ def _settings(folder: Path, files: Mapping[str, bytes], settings: Mapping[str, A
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         sources.append(str(path))
-    return loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), threads=2, **settings)
+    settings = {"threads": 2, "settle_seconds": 0, **settings}  # nobody else writes these files
+    return loader.Settings(warehouse=folder / "warehouse", sources=tuple(sources), **settings)
 
 
 @contextmanager

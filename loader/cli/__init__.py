@@ -1,17 +1,18 @@
 """The command line: words, streams and exit codes. stdout is data; summary, progress and errors go to stderr."""
 
-import shlex
 import shutil
 import sys
 from contextlib import closing
-from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader import failure, settings
+from loader import failure, given, settings
 from loader.cli.discards import discards
+from loader.cli.ending import finish, need_sources, notifying
+from loader.cli.explain import explain
 from loader.cli.frame import (
     CONTEXT,
     EPILOG,
@@ -21,7 +22,7 @@ from loader.cli.frame import (
     connect,
     gather,
     inform,
-    say,
+    models_option,
     section_options,
     setting_options,
     show_progress,
@@ -53,75 +54,47 @@ main.add_command(discards)
 main.add_command(widen)
 main.add_command(resolve)
 main.add_command(identity)
+main.add_command(explain)
 
 
 @main.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="[SOURCE]...", nargs=-1)
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context
-def run(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
+def run(ctx: click.Context, /, **flags: Any) -> None:
     """Load what is new, work out who is who, and publish both: the line for cron.
 
-    SOURCE is a file, a folder, a glob or - (stdin).
+    SOURCE is a file, a folder, a glob, - (stdin), or a place in a bucket: s3://, gs:// or az://BUCKET/FOLDER, also with
+    a glob. Without any it is the sources of loader.toml.
     """
     from loader import pipeline
 
-    _load(ctx, sources, flags, pipeline.run)
+    _load(ctx, flags, pipeline.run)
 
 
 @main.command()
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="[SOURCE]...", nargs=-1)
 @setting_options
 @common
 @click.pass_context
-def load(ctx: click.Context, /, sources: tuple[str, ...], **flags: Any) -> None:
+def load(ctx: click.Context, /, **flags: Any) -> None:
     """Load what is new in files and publish it.
 
-    SOURCE is a file, a folder, a glob or - (stdin). Persons stay those of the last `loader run` or `loader resolve`.
+    SOURCE is as for `loader run`. Persons stay those of the last `loader run` or `loader resolve`.
     """
     from loader import pipeline
 
-    _load(ctx, sources, flags, pipeline.load_only)
+    _load(ctx, flags, pipeline.load_only)
 
 
-def _load(
-    ctx: click.Context,
-    sources: tuple[str, ...],
-    flags: dict[str, Any],
-    do: "Callable[[Settings, Progress], Report]",
-) -> None:
-    from loader import report
-
+def _load(ctx: click.Context, flags: dict[str, Any], do: "Callable[[Settings, Progress], Report]") -> None:
     wanted, origins = gather(ctx, flags)
-    with show_progress(ctx) as shown:
-        found = do(replace(wanted, sources=sources), shown)
-    at = f" --warehouse {shlex.quote(str(wanted.warehouse))}" if origins["warehouse"] == "--warehouse" else ""
-    if ctx.obj["json"]:
-        write_json(found.to_dict())
-    elif wanted.dry_run:
-        if found.planned_files:
-            click.echo(report.plan_tables(found), nl=False)
-        inform(ctx, f"dry run: nothing was loaded. Files that were loaded before: {found.known_files:,}")
-    else:
-        if text := report.summary(found, at):
-            inform(ctx, text, report=found.to_dict())
-    for warning in report.warnings(found, wanted.max_reject_share, at):
-        say(ctx, "warning", warning)
-    for uri, why in found.unread.items():
-        say(ctx, "error", f"{uri}: {why}")
-    ctx.exit(_exit_code(found, wanted.max_reject_share))
-
-
-def _exit_code(found: "Report", max_reject_share: float) -> Exit:
-    from loader import report
-
-    if report.too_many_rejects(found, max_reject_share):
-        return Exit.LOOK
-    if not found.unread:
-        return Exit.OK
-    return Exit.LOOK if found.files or found.planned_files or found.known_files else Exit.FAILED
+    with notifying(ctx, wanted), show_progress(ctx) as shown:
+        found = do(need_sources(wanted), shown)
+    finish(ctx, wanted, origins, found)
 
 
 @main.command()
@@ -168,15 +141,37 @@ def _form_of(path: Path | None) -> str:
 
 @main.command()
 @click.option("--all", "every", is_flag=True, envvar="LOADER_ALL", help="Count every event table. [LOADER_ALL]")
+@click.option("--check", is_flag=True, envvar="LOADER_CHECK", help="Only whether loads come in. [LOADER_CHECK]")
+@click.option(
+    "--max-age",
+    metavar="TIME",
+    default="26h",
+    envvar="LOADER_MAX_AGE",
+    help="With --check: how old the last load may be. [LOADER_MAX_AGE; default: 26h]",
+)
 @common
 @click.pass_context
-def status(ctx: click.Context, every: bool) -> None:
+def status(ctx: click.Context, every: bool, check: bool, max_age: str) -> None:
     """Show what is loaded, and what was not.
 
     The last loads, rows by table and day, rejects and discards by reason, events without a table.
+
+    With --check, for a monitor: one line, and exit code 1 when the last good load is older than --max-age.
     """
     from loader import status as state
 
+    if check:
+        try:
+            seconds = given.duration(max_age)
+        except ValueError as error:
+            raise UsageError(f"--max-age: {max_age!r} is not usable. It takes {error}.") from None
+        with closing(connect(ctx)) as connection:
+            age = state.age(connection, datetime.now(UTC))
+        if ctx.obj["json"]:
+            write_json(age.to_dict(seconds))
+        else:
+            click.echo(age.text(seconds))
+        ctx.exit(Exit.OK if age.is_good(seconds) else Exit.FAILED)
     with closing(connect(ctx)) as connection:
         found = state.gather(connection, ctx.obj["folder"], every=every)
     if ctx.obj["json"]:
@@ -228,6 +223,7 @@ def publish(ctx: click.Context) -> None:
 
 @main.command()
 @setting_options
+@models_option
 @section_options("identity")
 @common
 @click.pass_context

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from loader import failure, progress, settings
+from loader import failure, given, progress, settings
 from loader.errors import Exit
 from loader.settings import OPTIONS, Option, Settings
 
@@ -30,13 +30,16 @@ CODES = {
     Exit.OK: "done (also: nothing new)",
     Exit.FAILED: "failed; what was loaded before stays",
     Exit.USAGE: "the command or a setting is not usable",
-    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file that could not be read",
+    Exit.LOOK: "loaded and published, but something needs a look: many rejects, a file not read, a model that failed",
     Exit.LOCKED: "another run holds the lock",
 }
 EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ and the option's name), else from
 loader.toml, else they have their default.\n\n\b\nExit codes:\n""" + "\n".join(
     f"  {code.value}  {text}" for code, text in CODES.items()
 )
+GRACE = 8  # seconds that a command has after SIGTERM
+_STOPPED = "stopped by SIGTERM; what was committed stays, and the next run goes on from there"
+_AT = {"load": None, "stage": None}  # in a JSON log, of what belongs to no load
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
 
 
@@ -44,7 +47,7 @@ class Commands(click.Group):
     """The commands. Whatever one of them raises ends as a message on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _interruptions() as interruptions:
+        with _interruptions(ctx) as interruptions:
             try:
                 return super().invoke(ctx)
             except (click.ClickException, click.exceptions.Exit, click.Abort, SystemExit):
@@ -54,28 +57,44 @@ class Commands(click.Group):
                     raise  # `| head` has what it wanted: Click ends quietly
                 cause = KeyboardInterrupt() if interruptions else error
                 message, code = failure.explain(cause, ctx.obj.get("folder", Path()))
+                if signal.SIGTERM in interruptions:
+                    message, code = _STOPPED, failure.STOPPED
                 say(ctx, "error", message)
                 ctx.exit(code)
 
 
 @contextmanager
-def _interruptions() -> Iterator[list[int]]:
-    """Notes each Ctrl-C: what comes of it is not a KeyboardInterrupt where the engine was at work or being imported."""
+def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
+    """Notes each Ctrl-C and SIGTERM: what comes of them is not a KeyboardInterrupt where the engine was at work or
+    being imported. After a SIGTERM the process ends in time, whatever it was doing: a load survives that."""
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
+        if number == signal.SIGTERM and number not in seen:
+            end = threading.Timer(GRACE, _end, [ctx])
+            end.daemon = True
+            end.start()
         seen.append(number)
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
-        yield seen  # nohup, or called by another program
+    if threading.current_thread() is not threading.main_thread():
+        yield seen  # called by another program
         return
-    signal.signal(signal.SIGINT, note)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler not in (signal.SIG_IGN, None):  # nohup, or in the background; a handler that is not Python's
+            signal.signal(number, note)
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+def _end(ctx: click.Context) -> None:
+    say(ctx, "error", _STOPPED)
+    os._exit(failure.STOPPED)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -121,9 +140,16 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
 
 
 def setting_options(command: Command, without: Collection[str] = ()) -> Command:
-    """An option for every setting but the warehouse, and those that the command goes without. Their values are read,
-    with those of elsewhere, by `gather`."""
-    return _add(command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse")])
+    """An option for every setting but the warehouse, the sources, the models, and those that the command goes
+    without. Their values are read, with those of elsewhere, by `gather`."""
+    return _add(
+        command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse", "sources", "models")]
+    )
+
+
+def models_option(command: Command) -> Command:
+    """The option for the user's models, of the commands that run them."""
+    return _add(command, [option for option in OPTIONS if option.name == "models"])
 
 
 def section_options(section: str) -> Callable[[Command], Command]:
@@ -135,19 +161,23 @@ def _add(command: Command, options: Sequence[Option]) -> Command:
     for option in reversed(options):
         more: dict[str, Any] = {"metavar": "TEXT"}
         flag = option.flag
-        if option.read is settings.switch:
+        if option.read is given.switch:
             more = {"is_flag": True, "default": None}
             flag += f"/--no-{option.flag.removeprefix('--')}" if option.lasting else ""
-        elif option.read in (settings.size, settings.days, settings.whole, settings.count, settings.share):
+        elif option.read in (given.size, given.days, given.whole, given.count, given.share):
             more["metavar"] = {"size": "SIZE", "days": "DAYS"}.get(option.read.__name__, "NUMBER")
-        elif option.read is settings.conflict:
-            more["metavar"] = "|".join(settings.CONFLICTS)
-        elif option.read is settings.devices:
-            more["metavar"] = "|".join(settings.DEVICES)
-        elif option.read is settings.shared_device:
-            more["metavar"] = "|".join(settings.SHARED_DEVICE)
+        elif option.read is given.conflict:
+            more["metavar"] = "|".join(given.CONFLICTS)
+        elif option.read is given.devices:
+            more["metavar"] = "|".join(given.DEVICES)
+        elif option.read is given.shared_device:
+            more["metavar"] = "|".join(given.SHARED_DEVICE)
+        elif option.read is given.folder:
+            more["metavar"] = "DIR"
         elif option.name == "json_paths":
             more = {"metavar": "PATH", "multiple": True}
+        elif option.read in (given.since, given.duration, given.seconds):
+            more["metavar"] = {"since": "DATE", "duration": "TIME", "seconds": "SECONDS"}[option.read.__name__]
         text = f"{option.help} [{option.variable}; default: {option.default}]"
         command = click.option(flag, option.name, help=text, **more)(command)
     return command
@@ -172,6 +202,8 @@ def say(ctx: click.Context, level: str, message: str, **fields: Any) -> None:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,
             "event": message,
+            **_AT,
+            **(ctx.obj or {}).get("at", {}),
             **fields,
         }
         click.echo(json.dumps(line, ensure_ascii=False, default=str), err=True)
@@ -187,16 +219,29 @@ def inform(ctx: click.Context, message: str, **fields: Any) -> None:
         say(ctx, "info", message, **fields)
 
 
+def say_failed(ctx: click.Context, models: Sequence[dict[str, Any]]) -> bool:
+    """Says which of the user's models failed, and how; False if none did."""
+    failed = [each["error"] for each in models if each["error"]]
+    for error in failed:
+        say(ctx, "error", error)
+    return bool(failed)
+
+
 def write_json(value: Any) -> None:
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def show_progress(ctx: click.Context) -> AbstractContextManager[progress.Progress]:
-    if ctx.obj["quiet"]:
-        return nullcontext(progress.nothing)
+    """What shows how far a command is. Lines of a JSON log have the load and the stage from then on."""
     if ctx.obj["log_format"] == "json":
-        return nullcontext(progress.stages(lambda *at: say(ctx, "info", "stage", **progress.fields(*at))))
-    return progress.bar() if sys.stderr.isatty() else nullcontext(progress.nothing)
+
+        def begin(stage: str, done: int, total: int, load: int) -> None:
+            ctx.obj["at"] = {"load": load or None, "stage": stage}
+            if not ctx.obj["quiet"]:
+                say(ctx, "info", "stage", bytes=done, of=total)
+
+        return nullcontext(progress.stages(begin))
+    return progress.bar() if sys.stderr.isatty() and not ctx.obj["quiet"] else nullcontext(progress.nothing)
 
 
 def connect(ctx: click.Context) -> "duckdb.DuckDBPyConnection":

@@ -2,12 +2,25 @@
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from loader.cli.frame import common, connect, gather, inform, say, section_options, write_json
+from loader.cli.frame import (
+    common,
+    connect,
+    gather,
+    inform,
+    models_option,
+    say,
+    say_failed,
+    section_options,
+    write_json,
+)
 from loader.errors import Exit
+
+if TYPE_CHECKING:
+    from loader.report import Report
 
 
 @click.command()
@@ -15,6 +28,7 @@ from loader.errors import Exit
 @click.option(
     "--verify", is_flag=True, envvar="LOADER_VERIFY", help="Resolve all beside, show what differs. [LOADER_VERIFY]"
 )
+@models_option
 @section_options("identity")
 @common
 @click.pass_context
@@ -37,9 +51,17 @@ def resolve(ctx: click.Context, /, full: bool, verify: bool, **flags: Any) -> No
         inform(ctx, f"verified {report.resolution(found.to_dict())}: {len(differing)} tables differ")
         ctx.exit(Exit.LOOK if differing else Exit.OK)
     done = pipeline.resolve_only(wanted, complete=full)
+    _tell(ctx, done, f"resolved {report.resolution(done.resolved)}" if done.resolved else "nothing new to resolve")
+
+
+def _tell(ctx: click.Context, done: "Report", words: str) -> None:
+    """Says what resolving came to, and ends the command."""
+    from loader import report
+
     if ctx.obj["json"]:
-        write_json(done.to_dict() if done else None)
-    inform(ctx, f"resolved {report.resolution(done.to_dict())}" if done else "nothing new to resolve")
+        write_json({"resolved": done.resolved, "models": done.models})
+    inform(ctx, f"{words}\n{report.modelling(done.models)}")
+    ctx.exit(Exit.LOOK if say_failed(ctx, done.models) else Exit.OK)
 
 
 @click.group()
@@ -58,6 +80,7 @@ def _ruling(action: str, ids: int, help_: str) -> click.Command:
     decorated: Callable[..., Any] = click.pass_context(command)
     for wrap in (
         common,
+        models_option,
         section_options("identity"),
         click.option("--undo", is_flag=True, envvar="LOADER_UNDO", help="Take the rule back. [LOADER_UNDO]"),
         click.option("--reason", metavar="TEXT", envvar="LOADER_REASON", help="Kept with the rule. [LOADER_REASON]"),
@@ -96,9 +119,7 @@ def _rule(
     wanted, _ = gather(ctx, flags)
     done = pipeline.resolve_only(wanted, change=lambda known: rules.made(known, action, ids, reason, undo=undo))
     words = f"{action} {' '.join(map(rules.shown, ids))}{' --undo' if undo else ''}"
-    if ctx.obj["json"]:
-        write_json(done.to_dict() if done else None)
-    inform(ctx, f"{words}: resolved {report.resolution(done.to_dict())}" if done else words)
+    _tell(ctx, done, f"{words}: resolved {report.resolution(done.resolved)}" if done.resolved else words)
 
 
 @identity.command("rules")

@@ -114,7 +114,7 @@ def export(ctx: click.Context, every: bool, file: str | None, reason: tuple[str,
 @click.argument("mended", metavar="[FILE]", required=False)
 @click.option("--as-is", is_flag=True, envvar="LOADER_AS_IS", help="Try the rejects as they are. [LOADER_AS_IS]")
 @_choosing
-@partial(setting_options, without=("source", "reload"))
+@partial(setting_options, without=("source", "since", "settle_seconds", "max_runtime", "reload"))
 @common
 @click.pass_context
 def replay(

@@ -12,12 +12,10 @@ WITH nobody AS (
     SELECT i.anonymous_id, i.person_id, i.valid_from, i.valid_to
     FROM interval_after AS i SEMI JOIN person_touched AS p ON p.person_id = i.person_id
 )
-SELECT o.person_id, h.call, h.id, h.timestamp, h.received_at, h.url, h.referrer,
-    h.utm_source, h.utm_medium, h.utm_campaign, h.utm_term, h.utm_content
-FROM history AS h JOIN own AS o ON o.id_type = 'user_id' AND o.id = h.user_id
+SELECT o.person_id, h.call, h.id, h.timestamp, h.received_at, h.landing, h.utm FROM history AS h
+JOIN own AS o ON o.id_type = 'user_id' AND o.id = h.user_id
 UNION ALL
-SELECT w.person_id, h.call, h.id, h.timestamp, h.received_at, h.url, h.referrer,
-    h.utm_source, h.utm_medium, h.utm_campaign, h.utm_term, h.utm_content
-FROM history AS h JOIN whose AS w ON w.anonymous_id = h.anonymous_id
+SELECT w.person_id, h.call, h.id, h.timestamp, h.received_at, h.landing, h.utm FROM history AS h
+JOIN whose AS w ON w.anonymous_id = h.anonymous_id
     AND (w.valid_from IS NULL OR h.timestamp >= w.valid_from) AND (w.valid_to IS NULL OR h.timestamp < w.valid_to)
 WHERE h.user_id IS NULL OR h.user_id IN (SELECT id FROM nobody)

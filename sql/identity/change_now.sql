@@ -1,5 +1,5 @@
 -- name: change_now
--- reads: holding, retired, edge_now, former, map_after, options
+-- reads: holding, retired, edge_now, former, near_after, options
 -- writes: change_now
 -- grain: one row per change of a person: new, merge, split, restore
 -- because: the edge that made the change, where there is one: it began to count (merge) or ceased to (split, restore).
@@ -15,11 +15,11 @@ WITH begun AS (
     WHERE e.live AND NOT e.was_live AND a.person_id IS DISTINCT FROM b.person_id
 ), ceased AS (
     SELECT m.person_id AS new_id, e.type_a, e.id_a, e.type_b, e.id_b, e.first_event, e.first_seen
-    FROM edge_now AS e JOIN map_after AS m ON (m.id_type = e.type_a AND m.id = e.id_a)
+    FROM edge_now AS e JOIN near_after AS m ON (m.id_type = e.type_a AND m.id = e.id_a)
     WHERE e.was_live AND NOT e.live
     UNION ALL
     SELECT m.person_id, e.type_a, e.id_a, e.type_b, e.id_b, e.first_event, e.first_seen
-    FROM edge_now AS e JOIN map_after AS m ON (m.id_type = e.type_b AND m.id = e.id_b)
+    FROM edge_now AS e JOIN near_after AS m ON (m.id_type = e.type_b AND m.id = e.id_b)
     WHERE e.was_live AND NOT e.live
 ), reason AS (
     SELECT old_id AS person_id, true AS begun, min_by({'type_a': type_a, 'id_a': id_a, 'type_b': type_b, 'id_b': id_b,

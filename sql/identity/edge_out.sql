@@ -1,5 +1,5 @@
 -- name: edge_out
--- reads: edge_now, placed, old_edge, gone_edge, map_after
+-- reads: edge_now, placed, old_edge, gone_edge, near_after
 -- writes: edge_out
 -- grain: one row per edge that is new or changes
 -- A tie to a device that is shared says so: it counts for that, and for no attachment.
@@ -16,5 +16,5 @@ WITH every AS (
 )
 SELECT e.kind, e.type_a, e.id_a, e.type_b, e.id_b, e.events, e.first_seen, e.last_seen, e.first_event,
     coalesce(e.status, CASE WHEN d.status = 'shared' THEN 'shared' ELSE 'used' END) AS status, e.reason
-FROM every AS e LEFT JOIN map_after AS d ON d.id_type = 'anonymous_id'
+FROM every AS e LEFT JOIN near_after AS d ON d.id_type = 'anonymous_id'
     AND d.id = CASE WHEN e.type_b = 'anonymous_id' THEN e.id_b WHEN e.type_a = 'anonymous_id' THEN e.id_a END

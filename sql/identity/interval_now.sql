@@ -1,5 +1,5 @@
 -- name: interval_now
--- reads: device_event, live_edge, map_after
+-- reads: device_event, live_edge, near_after
 -- writes: interval_now
 -- grain: one row per stretch of a shared device
 -- R4: from an event with a user id on, the device is that person's, until another's event or a reset. What was before the
@@ -8,7 +8,7 @@ WITH user_event AS (
     SELECT d.anonymous_id, d.timestamp AS moment, m.person_id, {'received': d.received_at, 'id': d.id} AS place
     FROM device_event AS d
     JOIN live_edge AS l ON l.kind = 'seen' AND l.id_a = d.user_id AND l.id_b = d.anonymous_id
-    JOIN map_after AS m ON m.id_type = 'user_id' AND m.id = d.user_id
+    JOIN near_after AS m ON m.id_type = 'user_id' AND m.id = d.user_id
     WHERE NOT d.reset
 ), turn AS (
     SELECT anonymous_id, NULL::TIMESTAMPTZ AS moment, min_by(person_id, {'at': moment, 'place': place}) AS person_id, false AS ends

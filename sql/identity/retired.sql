@@ -1,5 +1,5 @@
 -- name: retired
--- reads: claim, holding, old_person, former, part, map_after, member, device, interval_after, options
+-- reads: claim, holding, old_person, former, part, near_after, member, device, interval_after, options
 -- writes: retired
 -- grain: one row per person that ends now; new_id: whose its events are, if anyone's
 -- R11: persons that another one's group has swallowed, and those whose anchor is no person's any more: it is shared now, or
@@ -19,7 +19,7 @@ WITH swallowed AS (
     FROM homeless AS h
     JOIN former AS f ON f.person_id = h.person_id
     JOIN part AS p ON p.id_type = f.id_type AND p.id = f.id
-    JOIN map_after AS m ON m.id_type = p.id_type AND m.id = p.id
+    JOIN near_after AS m ON m.id_type = p.id_type AND m.id = p.id
     WHERE m.person_id IS NOT NULL GROUP BY h.person_id
 ), first_stretch AS (
     SELECT h.person_id, min(i.person_id) AS new_id FROM homeless AS h

@@ -4,19 +4,17 @@
 -- grain: one row per session of a touched person: its events with no more than 30 minutes between any two
 -- Where it began and what brought the person there: the first page, and the first event that names a campaign.
 WITH gap AS (
-    SELECT *, coalesce(timestamp - lag(timestamp) OVER (PARTITION BY person_id ORDER BY timestamp) > INTERVAL 30 minutes, true) AS begins
+    SELECT person_id, timestamp, {'at': timestamp, 'received': received_at, 'id': id} AS place, landing, utm,
+        coalesce(timestamp - lag(timestamp) OVER (PARTITION BY person_id ORDER BY timestamp) > INTERVAL 30 minutes, true) AS begins
     FROM attributed
 ), numbered AS (
-    SELECT *, count(*) FILTER (WHERE begins) OVER (PARTITION BY person_id ORDER BY timestamp) AS number,
-        {'at': timestamp, 'received': received_at, 'id': id} AS place,
-        coalesce(utm_source, utm_medium, utm_campaign, utm_term, utm_content) IS NOT NULL AS campaign
+    SELECT *, count(*) FILTER (WHERE begins) OVER (PARTITION BY person_id ORDER BY timestamp) AS number
     FROM gap
 ), session AS (
     SELECT person_id, min(timestamp) AS started_at, max(timestamp) AS ended_at, count(*) AS events,
-        count(*) FILTER (WHERE call = 'page') AS pages,
-        min_by({'url': url, 'referrer': referrer}, place) FILTER (WHERE call = 'page') AS landing,
-        min_by({'source': utm_source, 'medium': utm_medium, 'campaign': utm_campaign, 'term': utm_term, 'content': utm_content},
-            place) FILTER (WHERE campaign) AS utm
+        count(landing) AS pages,
+        min_by(landing, place) FILTER (WHERE landing IS NOT NULL) AS landing,
+        min_by(utm, place) FILTER (WHERE utm IS NOT NULL) AS utm
     FROM numbered GROUP BY person_id, number
 )
 SELECT 's_' || substr(sha256(person_id || ':' || strftime(started_at, '%Y-%m-%d %H:%M:%S.%f')), 1, 20) AS session_id, person_id,

@@ -1,5 +1,5 @@
 -- name: trait_degree
--- reads: judged, old_edge
+-- reads: judged, every_edge
 -- writes: trait_degree
 -- grain: one row per end of a trait's edges (kind, id_type, id)
 -- R8 for traits that are opted in (R12): user ids by value, and values by user id. Counted in full: it costs what there is
@@ -7,7 +7,7 @@
 WITH tie AS (
     SELECT kind, id_a, id_b FROM judged WHERE kind NOT IN ('seen', 'alias', 'link') AND status IS NULL
     UNION
-    SELECT o.kind, o.id_a, o.id_b FROM old_edge AS o ANTI JOIN judged AS j
+    SELECT o.kind, o.id_a, o.id_b FROM every_edge AS o ANTI JOIN judged AS j
         ON j.kind = o.kind AND j.id_a = o.id_a AND j.id_b = o.id_b
     WHERE o.kind NOT IN ('seen', 'alias', 'link') AND o.status NOT IN ('blocked', 'unlinked')
 )

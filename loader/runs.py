@@ -1,0 +1,176 @@
+"""The rows of a load become the files of its tables, in one pass over all of them.
+
+They come by call, date and event table, so that each file, of a call's table as of an event's, is a run of them. What
+tables share is in the rows already; what is a table's own is made here, run by run.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from loader import books, flatten
+from loader.calls import PARTITION, TRACK
+from loader.delta import DeltaFile
+from loader.parquet import ParquetFile
+from loader.records import NO_TABLE, TablePlan
+from loader.schema import Column
+from loader.store import ROWS_TO_COMPRESS, Written, table_folder
+
+_INSTANT = pa.timestamp("us", "Etc/UTC")  # as the engine calls UTC
+_TYPES = {
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+    "VARCHAR": pa.large_string(),
+    "JSON": pa.large_string(),
+    "TIMESTAMPTZ": _INSTANT,
+    "DATE": pa.date32(),
+}
+
+
+@dataclass(slots=True)
+class Table:
+    """A table that gets rows. name: of its files. small: whether it gets few rows a date. open: the files that are
+    being written, by date. written: the others, with their cells by column."""
+
+    plan: TablePlan
+    root: Path
+    name: str
+    loaded_at: datetime
+    small: bool
+    has_odd: bool
+    open: dict[str, ParquetFile] = field(default_factory=dict)
+    written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
+
+    def add(self, engine: duckdb.DuckDBPyConnection, day: str, run: pa.RecordBatch, ends: bool) -> None:
+        """Writes a run of rows of one date. ends: whether no others of this date come."""
+        columns = [column for column in self.plan.columns if column.name != PARTITION]
+        schema = pa.schema([(column.name, _TYPES[column.type]) for column in columns])
+        if day not in self.open:
+            self.open[day] = ParquetFile(self.root, f"{PARTITION}={day}/{self.name}.parquet", schema, self.small)
+        for rows, cells in self._parts(run):
+            self.open[day].write(pa.Table.from_arrays(self._columns(engine, columns, rows, cells), schema=schema))
+        if ends:
+            self.close(day)
+
+    def close(self, day: str) -> None:
+        """Ends the file of a date."""
+        file = self.open.pop(day)
+        self.written.append((file.close(), file.cells))
+
+    def _parts(self, run: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, flatten.Cells]]:
+        """The odd rows and the others, each with how their cells are made."""
+        if self.has_odd:
+            flag = "odd_call" if self.plan.target.event_table is None else "odd_event"
+            is_odd = run.column(flag)
+            if is_odd.true_count:
+                yield run.filter(is_odd), flatten.odd(self.plan)
+                run = run.filter(pa.array(~is_odd.to_numpy(zero_copy_only=False)))
+        if run.num_rows:
+            yield run, flatten.common(self.plan)
+
+    def _columns(
+        self, engine: duckdb.DuckDBPyConnection, columns: Sequence[Column], run: pa.RecordBatch, cells: flatten.Cells
+    ) -> list[pa.Array]:
+        """The columns of these rows."""
+        made: dict[str, pa.ChunkedArray] = {}
+        if cells.made:
+            engine.register("run", run.select(cells.needs))
+            result = engine.sql(cells.made).to_arrow_table()
+            engine.unregister("run")
+            same = np.array_equal(result["pos"].to_numpy(), run.column("pos").to_numpy())
+            books.balance("order of rows", {self.plan.target.table: 1}, {self.plan.target.table: int(same)})
+            made = dict(zip(cells.names, result.columns[1:], strict=True))
+        made["uuid_ts"] = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
+        return [
+            run.column(cells.taken[column.name])
+            if column.name in cells.taken
+            else made[column.name]
+            if column.name in made
+            else pa.nulls(run.num_rows, _TYPES[column.type])
+            for column in columns
+        ]
+
+    def result(self) -> Written:
+        """What was written, when all is."""
+        cells: dict[str, int] = {PARTITION: 0}
+        for file, found in self.written:
+            for name, count in found.items():
+                cells[name] = cells.get(name, 0) + count
+            cells[PARTITION] += file.rows
+        return Written(tuple(file for file, _ in self.written), cells[PARTITION], cells)
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection,
+    rows: pa.RecordBatchReader,
+    plans: Sequence[tuple[TablePlan, int, int, bool]],
+    warehouse: Path,
+    load_id: int,
+    loaded_at: datetime,
+) -> dict[str, Written]:
+    """Writes the files of all tables; no reader sees them until they are committed. By table, what was written.
+
+    rows: of `flatten.in_order`. plans: with the number of rows and dates to come, and whether some are odd.
+    """
+    name = f"{load_id}-{uuid.uuid4().hex[:12]}"
+    tables = {}
+    for plan, count, dates, has_odd in plans:
+        target = plan.target
+        number = NO_TABLE if target.unnamed else target.event_table
+        root = warehouse / table_folder(target.table)
+        small = count < dates * ROWS_TO_COMPRESS
+        tables[target.call, number] = Table(plan, root, name, loaded_at, small, has_odd)
+
+    def add(table: Table, day: str, run: pa.RecordBatch, ends: bool) -> None:
+        with connection.cursor() as cursor:
+            table.add(cursor, day, run, ends)
+
+    try:
+        with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
+            before: list[Future[None]] = []
+            for batch in rows:
+                _finish(before)  # of the batch before: it is written while this one is made
+                before = [pool.submit(add, *each) for each in _runs(batch, tables)]
+            _finish(before)
+        for table in tables.values():
+            for day in list(table.open):
+                table.close(day)
+    finally:
+        for table in tables.values():
+            for file in table.open.values():
+                file.abandon()
+    return {table.plan.target.table: table.result() for table in tables.values()}
+
+
+def _finish(jobs: Sequence[Future[None]]) -> None:
+    for job in jobs:
+        job.result()
+
+
+def _runs(
+    batch: pa.RecordBatch, tables: Mapping[tuple[str, int | None], Table]
+) -> Iterator[tuple[Table, str, pa.RecordBatch, bool]]:
+    """The runs of a batch, with their tables and dates; and whether the file ends with them."""
+    calls = batch.column("call").to_numpy(zero_copy_only=False)
+    days = batch.column(PARTITION).view(pa.int32()).to_numpy()
+    numbers = np.nan_to_num(batch.column("event_table").to_numpy(zero_copy_only=False), nan=NO_TABLE)
+    files = np.flatnonzero((calls[1:] != calls[:-1]) | (np.diff(days) != 0)) + 1
+    events = np.union1d(files, np.flatnonzero(np.diff(numbers)) + 1)
+    for of_event, cuts in ((False, files), (True, events)):
+        for start, end in zip([0, *cuts], [*cuts, batch.num_rows], strict=True):
+            call = calls[start]
+            number = int(numbers[start]) if of_event else None
+            if of_event and call != TRACK:
+                continue
+            table = tables.get((call, number))
+            if table is not None:
+                day: date = batch.column(PARTITION)[start].as_py()
+                yield table, day.isoformat(), batch.slice(start, end - start), end < batch.num_rows

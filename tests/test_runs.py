@@ -1,0 +1,45 @@
+"""Rows that come in several batches, of several dates, call tables and event tables, and odd ones among them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loader import delta, flatten
+from tests import warehouses
+
+EVENTS = 6000  # more than two batches, of 2,048 at the least
+
+
+def event(number: int) -> dict[str, Any]:
+    """Two names and two dates of tracks, pages, and every fifth event with two keys for one column."""
+    properties: dict[str, Any] = {"n": number, "of": {"even": number % 2 == 0}}
+    if number % 5 == 0:
+        properties |= {"a_b": number, "a": {"b": number + 1}}
+    call = {"type": "page"} if number % 3 == 2 else {"type": "track", "event": "AB"[number % 2]}
+    return {
+        **call,
+        "messageId": f"m{number}",
+        "receivedAt": f"2024-05-{8 + number // 2 % 2:02}T10:00:00Z",
+        "properties": properties,
+        "context": {"number": number},
+    }
+
+
+def test_every_row_gets_its_own_cells_in_one_file_a_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flatten, "BYTES_A_BATCH", 0)
+    report = warehouses.load(tmp_path, {"1.jsonl": warehouses.lines(*map(event, range(EVENTS)))})
+    assert report.rows == {"tracks": 4000, "a": 2000, "b": 2000, "pages": 2000}
+    assert report.written_files == 8
+    for table in report.rows:
+        files = delta.live_files(tmp_path / "warehouse" / "tables" / table)
+        assert [file.partition["received_date"] for file in files] == ["2024-05-08", "2024-05-09"], table
+    right = "id = 'm' || context_number AND received_date = DATE '2024-05-08' + (context_number // 2 % 2)::INTEGER"
+    own = """n = context_number AND of_even = (n % 2 = 0)
+        AND a_b IS NOT DISTINCT FROM CASE WHEN n % 5 = 0 THEN n END"""
+    for table, condition in {"tracks": right, **dict.fromkeys(("a", "b", "pages"), f"{right} AND {own}")}.items():
+        wrong = warehouses.query(tmp_path, f"FROM {table} WHERE NOT coalesce({condition}, false)")
+        assert wrong == [], table
+    assert warehouses.query(
+        tmp_path, "SELECT count(DISTINCT id) FROM (SELECT id FROM tracks UNION SELECT id FROM pages)"
+    ) == [(EVENTS,)]
