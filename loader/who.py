@@ -144,11 +144,12 @@ class Work:
         return f"SELECT * FROM ({found}) WHERE user_id IS NOT NULL AND value IS NOT NULL"
 
     def _former(self) -> None:
-        """The results of before: `former_map` and `old_person` as they are, the others empty where they don't hold."""
-        self._view("former_map", keyed.select(self.warehouse, identity.MAP))
+        """The results of before, where they hold; else only whose each id was. The persons there were, always."""
+        holds, afresh = (f"WHERE {self.before is not None}", f"WHERE {self.before is None}")
+        ids = keyed.select(self.warehouse, identity.MAP)
+        self._view("former_map", f"FROM ({ids}) {afresh}")
+        self._view("every_map", f"FROM ({ids}) {holds}")
         self._view("old_person", keyed.select(self.warehouse, identity.PERSONS))
-        holds = f"WHERE {self.before is not None}"
-        self._view("every_map", f"FROM former_map {holds}")
         self._view("old_interval", f"FROM ({keyed.select(self.warehouse, identity.INTERVALS)}) {holds}")
         first = "{'at': first_seen, 'received': first_received_at, 'id': first_event_id}"
         self._view(
@@ -270,9 +271,8 @@ class Work:
         """Events looked at, persons that live, what happened to persons by kind, how often an id was nobody's, and the
         persons with suspiciously many user ids."""
         events = self._count("event")
-        living = """((SELECT person_id FROM old_person WHERE retired_at IS NULL)
-            EXCEPT (SELECT person_id FROM person_now WHERE retired_at IS NOT NULL)
-            UNION (SELECT person_id FROM person_now WHERE retired_at IS NULL))"""
+        living = self._count("old_person WHERE retired_at IS NULL") + self._count("person_now WHERE retired_at IS NULL")
+        living -= self._count("old_person SEMI JOIN person_now USING (person_id) WHERE retired_at IS NULL")
         changes = self.sql.execute("SELECT kind, count(*) FROM change_now GROUP BY kind ORDER BY kind").fetchall()
         ((blocked,),) = self.sql.execute(
             """SELECT coalesce(sum(m.events), 0)::BIGINT FROM mention AS m
@@ -283,7 +283,7 @@ class Work:
             HAVING count(*) > $most ORDER BY person_id""",
             {"most": identity.OVERSIZE},
         ).fetchall()
-        return events, self._count(living), dict(changes), blocked, [person for (person,) in oversize]
+        return events, living, dict(changes), blocked, [person for (person,) in oversize]
 
     def _table(self, name: str, sql: str) -> None:
         self.sql.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")

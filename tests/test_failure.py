@@ -85,7 +85,7 @@ def test_a_bug_is_told_with_its_place_and_without_a_traceback(
     done = run("load", "events.jsonl")
     assert done.exit_code == 1
     assert re.fullmatch(
-        r"error: this is a bug, please report it: ValueError: odd\\x1b \(at loader/pipeline\.py:\d+ \(_writing\), "
+        r"error: this is a bug, please report it: ValueError: odd\\x1b \(at loader/pipeline\.py:\d+ \(_recover\), "
         r"loader [^)]+\)?\)\. What was committed stays\.\n",
         done.stderr,
     )

@@ -43,3 +43,15 @@ def test_every_row_gets_its_own_cells_in_one_file_a_date(tmp_path: Path, monkeyp
     assert warehouses.query(
         tmp_path, "SELECT count(DISTINCT id) FROM (SELECT id FROM tracks UNION SELECT id FROM pages)"
     ) == [(EVENTS,)]
+
+
+def test_cells_that_are_made_go_to_their_rows(tmp_path: Path) -> None:
+    """Rows of a call's table come event by event, so that neither places nor lines are in order."""
+    contexts = [{"x": {"y": f"v{at}"}} if at % 3 else {"x_y": f"w{at}"} for at in range(40)]
+    events = [
+        {"type": "track", "messageId": f"m{at}", "event": "AB"[at % 2], "receivedAt": "2024-05-06", "context": context}
+        for at, context in enumerate(contexts)
+    ]
+    warehouses.load(tmp_path, {"f": warehouses.lines(*events)})
+    rows = warehouses.query(tmp_path, "SELECT id, context_x_y FROM tracks ORDER BY loader_line")
+    assert rows == [(f"m{at}", f"v{at}" if at % 3 else f"w{at}") for at in range(40)]

@@ -1,6 +1,8 @@
 -- name: former
--- reads: former_map, old_map, options
+-- reads: former_map, old_map
 -- writes: former
 -- grain: one row per id of before, as far as it may matter: whose it was
-SELECT f.id_type, f.id, f.person_id FROM former_map AS f
-WHERE (SELECT everything FROM options) OR f.id IN (SELECT id FROM old_map)
+-- Where all is made anew old_map is empty, and this is all that is left of before; else it is old_map.
+SELECT id_type, id, person_id FROM former_map
+UNION ALL
+SELECT id_type, id, person_id FROM old_map
