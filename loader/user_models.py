@@ -186,15 +186,17 @@ def _holds(made: Made, own: Own, load_id: int, resolve_id: int) -> bool:
 
 
 def keep(connection: duckdb.DuckDBPyConnection, warehouse: Path, before: Sequence[Made]) -> list[Made]:
-    """Sees to it that the schema `models` of the current database shows just these. Those of them that it can show."""
+    """Sees to it that the schema `models` of the current database shows just these: what they have come to then. One
+    whose files are gone has no result any more."""
     views = _views(connection, SCHEMA)
     found = []
     for made in before:
         if made.version is not None and made.name not in views:
             try:
                 _show(connection, warehouse, made)
-            except (LoaderError, DeltaError, duckdb.Error):  # its files are gone: as if it had never been made
-                continue
+            except (LoaderError, DeltaError, duckdb.IOException) as error:
+                why = _told(warehouse / _folder(made.name), error)
+                made = replace(made, rows=None, seconds=None, load_id=None, resolve_id=None, version=None, error=why)
         found.append(made)
     for name in views - {made.name for made in before}:
         connection.execute(f"DROP VIEW {SCHEMA}.{quote(name)}")

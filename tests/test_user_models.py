@@ -196,7 +196,7 @@ def test_schema_and_status_show_models(here: Folder) -> None:
         (each["table"], each["columns"], each["what"]) for each in listed if each["table"].startswith("models.")
     ] == [("models.look", 1, "a model of your own"), ("models.orders", 2, "one row per buyer")]
     schemas = [each["table"].rpartition(".")[0] for each in listed]
-    assert list(dict.fromkeys(schemas)) == ["", "resolved", "models", "identity", "loader"]
+    assert list(dict.fromkeys(schemas)) == ["", "identity", "resolved", "models", "loader"]
     assert len({each["what"] for each in listed if each["table"].startswith("identity.")}) == 7
     columns = json.loads(here.command("schema", "models.orders", "--json").stdout)
     assert [(each["column"], each["type"], each["load"]) for each in columns] == [
@@ -462,4 +462,8 @@ def test_a_result_whose_files_are_gone_is_made_anew(here: Folder) -> None:
     here.load()
     shutil.rmtree(here.path / "warehouse" / "models")
     here.path.joinpath("warehouse").rename(here.path / "moved")
+    here.command("publish", "--warehouse", "moved")
+    (lost,) = json.loads(here.command("status", "--json", "--warehouse", "moved").stdout)["models"]
+    assert (lost["model"], lost["rows"], lost["load"]) == ("orders", None, None)
+    assert lost["error"].startswith(f"{here.path}/moved/models/orders: ")
     assert made(here.load("--warehouse", "moved")) == {"orders": 2}
