@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -235,7 +236,9 @@ def test_what_was_loaded_before_a_failure_is_published(folder: Path) -> None:
     assert load(folder, "2", "3").loads == [3]
 
 
-def test_a_load_that_got_stuck_on_its_way_is_not_seen(folder: Path, uninterrupted: list[object]) -> None:
+def test_a_load_that_got_stuck_on_its_way_is_not_seen(
+    folder: Path, uninterrupted: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is in some tables, and certain; readers see the load before it, though that is published after."""
     wide = test_store.track("t9", "Wide", **{f"property_{at}": at for at in range(400)})
     (folder / "in" / "3").write_bytes(warehouses.lines({**test_store.reset("r9"), "extra": 1}, wide))
@@ -249,8 +252,18 @@ def test_a_load_that_got_stuck_on_its_way_is_not_seen(folder: Path, uninterrupte
         small = stage == "commit" and commits == 2
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000 if small else limit[0], limit[1]))
 
-    with pytest.raises(Exception, match="File too large"):
-        load(folder, "2", "3", progress=progress)
+    publish = pipeline._publish
+
+    def with_room(*args: Any, **more: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        return publish(*args, **more)
+
+    monkeypatch.setattr(pipeline, "_publish", with_room)
+    try:
+        with pytest.raises(Exception, match="File too large"):
+            load(folder, "2", "3", progress=progress)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert [load_id for load_id, _ in store.manifests(folder / "warehouse")] == [3]
     log = folder / "warehouse" / "tables" / "tracks" / "_delta_log"
     assert test_store.loads_of(log) == [1, 2, 3]
