@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import duckdb
 
-from loader import plan, split
+from loader import context, plan, split
 from loader.db import literal
 from loader.errors import LoaderError
 from loader.job import Job, Planned
@@ -49,10 +49,9 @@ def first_value(
     listed = ", ".join(map(literal, sorted(classes)))
     leaves = [leaf for leaf in target.leaves if leaf.common and leaf.fate == COLUMN and leaf.column == column]
     parts = []
-    if leaves:
-        values = Values(leaves, "item", f"{rows_of(target)} AND NOT {odd_flag(target)}")
-        there = " OR ".join(f"{values.class_of(leaf)} IN ({listed})" for leaf in leaves)
-        parts.append(f"SELECT min(pos) AS pos FROM {values.source} WHERE {there}")
+    for leaf in leaves:
+        values = Values([leaf], context.of_leaf("item", leaf), f"{rows_of(target)} AND NOT {odd_flag(target)}")
+        parts.append(f"SELECT min(pos) AS pos FROM {values.source} WHERE {values.class_of(leaf)} IN ({listed})")
     of_event = target.event_table is not None
     mine = f"number = {target.event_table}" if of_event else f"NOT of_event AND call = {literal(target.call)}"
     parts.append(

@@ -1,233 +1,153 @@
-"""The `context` of most events, read as columns together with the event, and proven to be whole.
+"""The `context` of most events, member by member: each different text of a member is read once.
 
-The contexts of a load are nearly all made of the same paths. These are learnt from its first lines, and then read by
-the one json_transform that takes an event apart. A context is *whole* if there is nothing else in it, by this proof:
+Contexts repeat themselves: a person's next event has the same device, library and campaign, and often the same page. So
+the members (`page`, `device`, ...) that the first lines of a load have are taken out of each event as text, and each
+different text is kept once, as a context of its own with this one member. What is in it, what its values are and
+which cells they make is found out there; an event only says which ones it has.
 
-- json_type with `..*` lists as many nodes as known leaves and objects were found, nulls apart: there is no other key
-  and none twice (of a key twice the first is found);
-- values of numbers, booleans and arrays are read as JSON, whose text shows what they are;
-- no text begins like an object, and as many nodes are objects as were found where these belong: json_transform takes
-  any other value there for an object without keys, so there would be one too few;
-- as many nodes are strings as were found where texts belong: none of these is a number, a boolean or an array.
-
-Contexts that are not whole are kept as JSON, and read path by path.
+A context is *whole* if it has known members only, and none twice. The others are kept as JSON, and read path by path.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from json import dumps as to_json
 
 import duckdb
 
 from loader import books
-from loader.db import quote
-from loader.paths import plant, split_path
+from loader.db import literal, quote
+from loader.paths import plant
+from loader.records import Leaf
 
-MAX_NODES = 300  # that are read as columns: leaves, and the objects above them
-MIN_SHARE = 0.0003  # of the first contexts; rarer paths are not worth a column
-SAMPLE_SHAPES = 2000  # of the first contexts, so many different ones are looked at
-BITS = 60  # leaves whose presence one integer of `item` tells
-
-_TEXT = "VARCHAR"
-_EMPTY = "EMPTY"  # an object that never has a key
-# What the JSON of a value looks like if it is of the kind. -Infinity and -NaN are no numbers here.
-_LOOKS = {
-    "NUMBER": "({0} BETWEEN '-' AND ':' AND NOT {0} BETWEEN '-A' AND '.')",
-    "BOOLEAN": "{0} IN ('true', 'false')",
-    "ARRAY": "starts_with({0}, '[')",
-}
+MAX_MEMBERS = 100
+MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
+_SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
+_JOIN = "LEFT JOIN (SELECT text, id FROM member_text WHERE member = {at}) d{at} ON d{at}.text = item.{name}"
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A path of the contexts, and the kind that its values have in whole ones.
-
-    kind: VARCHAR, NUMBER, BOOLEAN, ARRAY or EMPTY. column: the one of `item` that has the values' text.
-    """
-
-    fullkey: str
-    keys: tuple[str, ...]
-    kind: str
-    column: str
-
-
-@dataclass(frozen=True, slots=True)
-class Structure:
-    """What is known of the contexts. tree: the type for json_transform, None if nothing is known."""
-
-    leaves: tuple[Known, ...] = ()
-    empties: tuple[Known, ...] = ()
-    tree: dict[str, Any] | None = None
-
-    @property
-    def masks(self) -> dict[str, tuple[Known, ...]]:
-        """The columns of `item` whose bits tell which leaves a whole context has (else NULL), with these leaves."""
-        starts = range(0, len(self.leaves), BITS)
-        return {f"mask{at}": self.leaves[start : start + BITS] for at, start in enumerate(starts)}
-
-    @property
-    def type(self) -> Any:
-        """The type of `context` for json_transform."""
-        return self.tree or "JSON"
-
-
-def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> Structure:
-    """The structure that most contexts of a relation of lines (`text`) have. Of paths with values of several kinds it
-    has the most common one."""
-    rows = connection.execute(
-        f"""
-        SELECT fullkey, kind, sum(events) FROM (
-            SELECT events, n.fullkey AS fullkey,
-                CASE WHEN n.kind IN ('UBIGINT', 'BIGINT', 'DOUBLE') THEN 'NUMBER' ELSE n.kind END AS kind
-            FROM (
-                SELECT events,
-                    unnest(list_prepend({{'id': -1, 'fullkey': '$', 'kind': 'OBJECT'}}, paths_of(doc))) AS n
-                FROM (
-                    SELECT any_value(context) AS doc, count(*) AS events
-                    FROM (SELECT try(json_extract(text, '/context'))::VARCHAR AS context FROM {lines})
-                    WHERE starts_with(context, '{{') GROUP BY shape_of(context)
-                    ORDER BY events DESC LIMIT {SAMPLE_SHAPES}
-                ))
-            WHERE n.kind <> 'NULL'
-        ) GROUP BY fullkey, kind ORDER BY sum(events) DESC, fullkey, kind
-        """
-    ).fetchall()
-    contexts = next((events for fullkey, _, events in rows if fullkey == "$"), 0)
-    parents = {split_path(fullkey)[:-1] for fullkey, *_ in rows if fullkey != "$"}
-    tree: dict[str, Any] = {}
-    found: list[Known] = []
-    objects: set[tuple[str, ...]] = set()
-    seen: set[tuple[str, ...]] = {()}
-    for fullkey, kind, events in rows:
-        keys = split_path(fullkey)
-        around = objects | _above(keys)
-        if keys in seen or events < MIN_SHARE * contexts or len(found) + len(around) >= MAX_NODES:
-            continue
-        seen.add(keys)
-        if kind == "OBJECT":
-            if keys in parents:
-                continue
-            kind = _EMPTY
-        if plant(tree, keys, _TEXT if kind == _TEXT else "JSON"):
-            found.append(Known(fullkey, keys, kind, f"c{len(found)}"))
-            objects = around
-    leaves = tuple(sorted((known for known in found if known.kind != _EMPTY), key=lambda leaf: leaf.kind != _TEXT))
-    empties = tuple(known for known in found if known.kind == _EMPTY)
-    return Structure(leaves, empties, tree) if leaves else Structure()
-
-
-def fields(structure: Structure) -> str:
-    """SQL of the columns that `whole` needs, from the event taken apart, `s`."""
-    known = structure.leaves + structure.empties
-    objects = sorted({above for each in known for above in _above(each.keys)})
-    made = [f"s.context.{_path(each.keys)}::VARCHAR AS {_raw(each)}" for each in known]
-    made += [f"json_type({_raw(each)}, '$..*') AS {each.column}_inside" for each in known if each.kind == "ARRAY"]
-    made.append(f"{_sum(f's.context.{_path(keys)}' for keys in objects)} AS objects_found")
-    for mask, leaves in structure.masks.items():
-        bits = " | ".join(f"(({_raw(leaf)} IS NOT NULL)::BIGINT << {bit})" for bit, leaf in enumerate(leaves))
-        made.append(f"{bits} AS {mask}_read")
-    return ", ".join(made)
-
-
-def whole(structure: Structure) -> str:
-    """SQL of the proof, from `fields` and `nodes`, the kinds of all nodes of the context. Never NULL."""
-    texts = [_raw(leaf) for leaf in structure.leaves if leaf.kind == _TEXT]
-    others = [leaf for leaf in structure.leaves if leaf.kind != _TEXT]
-    inside = [f"{each.column}_inside" for each in others if each.kind == "ARRAY"]
-    filled = "".join(f" + coalesce(count_filled({nodes}), 0)" for nodes in inside)
-    strings = "".join(f" + coalesce(count_kind({nodes}, 'VARCHAR'), 0)" for nodes in inside)
-    objects = "".join(f" + coalesce(count_kind({nodes}, 'OBJECT'), 0)" for nodes in inside)
-    empties = _sum(map(_raw, structure.empties))
-    masks = structure.masks.items()
-    of_texts = [(mask, (1 << sum(leaf.kind == _TEXT for leaf in leaves)) - 1) for mask, leaves in masks]
-    conditions = [
-        "len(nodes) > 0",
-        f"count_filled(nodes) = objects_found + {_bits((mask, -1) for mask, _ in masks)} + {empties}{filled}",
-        f"count_kind(nodes, 'OBJECT') = objects_found + {empties}{objects}",
-        f"count_kind(nodes, 'VARCHAR') = {_bits(of_texts)}{strings}",
-        *(f"coalesce({_LOOKS[each.kind].format(_raw(each))}, true)" for each in others),
-    ]
-    if texts:
-        like_objects = " OR ".join(f"{text} LIKE '{{%'" for text in texts)
-        conditions.append(f"NOT coalesce({like_objects}, false)")
-    return f"coalesce({' AND '.join(conditions)}, false)"
-
-
-def columns(structure: Structure) -> str:
-    """SQL of the columns of `item` that hold a whole context: its values, and which are there."""
-    made = [f"CASE WHEN whole THEN {_raw(leaf)} END AS {leaf.column}" for leaf in structure.leaves]
-    made += [f"CASE WHEN whole THEN {mask}_read END AS {mask}" for mask in structure.masks]
-    return "".join(f", {column}" for column in made)
-
-
-def shape(structure: Structure) -> str:
-    """SQL of the shape of a whole context: equal where the same leaves are there."""
-    return f"hash({', '.join(structure.masks)})"
-
-
-def describe(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
-    """Makes `known_leaf`: the leaves with their columns and kinds, and `known_node`: those of each shape in `item`.
-    BooksError unless the shapes tell of as many values as the columns hold."""
-    connection.execute("CREATE TABLE known_leaf (number INTEGER, fullkey VARCHAR, kind VARCHAR, staged VARCHAR)")
-    connection.execute("CREATE TABLE known_node (shape UBIGINT, fullkey VARCHAR, kind VARCHAR)")
-    if not structure.leaves:
-        return
-    counts = ", ".join(f"count({leaf.column}), {_count_doubles(leaf)}" for leaf in structure.leaves)
-    numbers = connection.execute(f"SELECT {counts} FROM item").fetchall()[0]
-    found = dict(zip(structure.leaves, zip(numbers[::2], numbers[1::2], strict=True), strict=True))
-    rows = [
-        (at, leaf.fullkey, _kind_of_numbers(*found[leaf]) if leaf.kind == "NUMBER" else leaf.kind, leaf.column)
-        for at, leaf in enumerate(structure.leaves)
-    ]
-    connection.executemany("INSERT INTO known_leaf VALUES (?, ?, ?, ?)", rows)
-    masks = ", ".join(structure.masks)
-    connection.execute(f"""
-        INSERT INTO known_node
-        SELECT {shape(structure)}, fullkey, kind
-        FROM (SELECT DISTINCT {masks} FROM item WHERE mask0 IS NOT NULL), known_leaf
-        WHERE ([{masks}][number // {BITS} + 1] >> (number % {BITS})) & 1 = 1
-    """)
-    told = connection.execute("""
-        SELECT fullkey, sum(events) FROM known_node JOIN (
-            SELECT context_shape AS shape, count(*) AS events FROM item WHERE mask0 IS NOT NULL GROUP BY ALL
-        ) USING (shape) GROUP BY ALL
+def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> tuple[str, ...]:
+    """The members that contexts of a relation of lines (`text`) have, most common first. Of names that differ in case
+    only one is among them."""
+    rows = connection.execute(f"""
+        WITH listed AS (SELECT try(json_keys(text, '/context')) AS keys FROM {lines})
+        SELECT key, count(*) AS events FROM (SELECT unnest(list_distinct(keys)) AS key FROM listed)
+        GROUP BY key HAVING events >= {MIN_SHARE} * (SELECT count(*) FROM listed WHERE len(keys) > 0)
+        ORDER BY events DESC, key LIMIT {MAX_MEMBERS}
     """).fetchall()
-    books.balance("values of contexts", {leaf.fullkey: count for leaf, (count, _) in found.items()}, dict(told))
+    known: dict[str, str] = {}
+    return tuple(key for key, _ in rows if plant(known, (key,), "JSON"))
 
 
-def values(structure: Structure) -> str:
-    """SQL of the values of a whole context, a list of `number` (known_leaf) and `text`."""
-    return (
-        "[" + ", ".join(f"{{'number': {at}, 'text': {leaf.column}}}" for at, leaf in enumerate(structure.leaves)) + "]"
+def whole_lists(connection: duckdb.DuckDBPyConnection, lines: str, members: Sequence[str]) -> list[int]:
+    """Of the lists of keys that contexts of these lines have, the hashes of those that are whole, most common first."""
+    rows = connection.execute(f"""
+        SELECT hash(keys) FROM (SELECT try(json_keys(text, '/context')) AS keys FROM {lines})
+        WHERE {_is_whole("keys", members)} GROUP BY keys ORDER BY count(*) DESC LIMIT {_SEEN_LISTS}
+    """).fetchall()
+    return [found for (found,) in rows]
+
+
+def whole(keys: str, context: str, members: Sequence[str], seen: Sequence[int]) -> str:
+    """SQL of whether a context with these keys is whole. Never NULL. seen: `whole_lists`."""
+    found = " + ".join(f"({context}.{quote(key)} IS NOT NULL)::INTEGER" for key in members)
+    known = f"WHEN hash({keys}) IN ({', '.join(map(str, seen))}) THEN true " if seen else ""
+    return f"""CASE WHEN len({keys}) = {found} THEN len({keys}) > 0 {known}
+        ELSE coalesce({_is_whole(keys, members)}, false) END"""
+
+
+def _is_whole(keys: str, members: Sequence[str]) -> str:
+    names = ", ".join(map(literal, members))
+    return f"(len({keys}) > 0 AND list_unique({keys}) = len({keys}) AND list_has_all([{names}]::VARCHAR[], {keys}))"
+
+
+def type_of(members: Sequence[str]) -> dict[str, str] | str:
+    """The type of `context` for json_transform."""
+    return dict.fromkeys(members, "JSON") or "JSON"
+
+
+def columns(members: Sequence[str], whole: str, context: str) -> str:
+    """SQL of the columns of `item` with the texts of the members of whole contexts."""
+    return "".join(
+        f", CASE WHEN {whole} THEN {context}.{quote(key)}::VARCHAR END AS {name}" for key, name in _names(members)
     )
 
 
-def _count_doubles(leaf: Known) -> str:
-    return f"count_if(kind_of_number({leaf.column}) = 'DOUBLE')" if leaf.kind == "NUMBER" else "0"
+def names(members: Sequence[str]) -> list[str]:
+    """The names of these columns."""
+    return [name for _, name in _names(members)]
 
 
-def _kind_of_numbers(count: int, doubles: int) -> str:
-    return "BIGINT" if not doubles else "DOUBLE" if doubles == count else "NUMBER"
+def name_of(key: str, members: Sequence[str]) -> str | None:
+    """The one of a member, None if it is not among them."""
+    return dict(_names(members)).get(key)
 
 
-def _raw(known: Known) -> str:
-    """The value as read, before it is known whether the context is whole."""
-    return known.column + "_read"
+def index(member: int) -> str:
+    """The column of `member_of` that tells which text of a member an event has."""
+    return f"i{member}"
 
 
-def _above(keys: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """The keys of the objects that a path goes through."""
-    return {keys[:end] for end in range(1, len(keys))}
+def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
+    """Makes `member`, each different text of a member (by its number) as a context, with ids from 0 and its shape; and
+    `member_of`, the ids that an event has. Takes the texts out of `item`. BooksError if one was lost."""
+    connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
+    connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
+    if not members:
+        return
+    texts = " UNION ALL ".join(
+        f"""SELECT {at} AS member, (row_number() OVER () - 1)::INTEGER AS id, text
+            FROM (SELECT DISTINCT {name} AS text FROM item WHERE {name} IS NOT NULL)"""
+        for at, (_, name) in enumerate(_names(members))
+    )
+    connection.execute(f"CREATE TABLE member_text AS {texts}")
+    starts = ", ".join(literal("{" + to_json(key) + ":") for key in members)
+    connection.execute(f"""
+        INSERT INTO member SELECT member, id, context, shape_of(context)
+        FROM (SELECT member, id, [{starts}][member + 1] || text || '}}' AS context FROM member_text)
+    """)
+    ids = "".join(f", d{at}.id AS {index(at)}" for at in range(len(members)))
+    joins = " ".join(_JOIN.format(at=at, name=name) for at, (_, name) in enumerate(_names(members)))
+    connection.execute(f"CREATE OR REPLACE TABLE member_of AS SELECT pos, call, event_table{ids} FROM item {joins}")
+    given = connection.execute(f"SELECT {', '.join(f'count({name})' for name in names(members))} FROM item").fetchall()
+    told = connection.execute(
+        f"SELECT {', '.join(f'count({index(at)})' for at in range(len(members)))} FROM member_of"
+    ).fetchall()
+    books.balance(
+        "members of contexts", dict(zip(members, given[0], strict=True)), dict(zip(members, told[0], strict=True))
+    )
+    connection.execute("DROP TABLE member_text")
+    for name in names(members):
+        connection.execute(f"ALTER TABLE item DROP COLUMN {name}")
 
 
-def _path(keys: tuple[str, ...]) -> str:
-    return ".".join(map(quote, keys))
+def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd: bool = False) -> None:
+    """Makes `used`: by member, id, call and event table the number of events and the first one's position.
+
+    with_odd: `odd` is made; else no event is odd.
+    """
+    events = "SELECT *, false AS odd_call, false AS odd_event FROM member_of"
+    if with_odd:
+        events = """SELECT m.*, coalesce(o.odd_call, false) AS odd_call, coalesce(o.odd_event, false) AS odd_event
+            FROM member_of m LEFT JOIN odd o USING (pos)"""
+    connection.execute("""
+        CREATE OR REPLACE TABLE used (member INTEGER, id INTEGER, call VARCHAR, event_table INTEGER, odd_call BOOLEAN,
+            odd_event BOOLEAN, events BIGINT, first BIGINT)
+    """)
+    for at in range(len(members)):
+        connection.execute(f"""
+            INSERT INTO used
+            SELECT {at}, {index(at)}, call, event_table, odd_call, odd_event, count(*), min(pos) FROM ({events})
+            WHERE {index(at)} IS NOT NULL GROUP BY ALL
+        """)
 
 
-def _bits(masks: Iterable[tuple[str, int]]) -> str:
-    """How many of these bits of these masks are set."""
-    return "(" + " + ".join(f"bit_count({mask}_read & {bits})::INTEGER" for mask, bits in masks) + ")"
+def of_leaf(relation: str, leaf: Leaf) -> str:
+    """A relation of events (`pos`, `context`), with the context of the leaf's member in place of a whole one."""
+    if leaf.member is None:
+        return relation
+    return f"""(SELECT e.* REPLACE (coalesce(e.context, m.context) AS context) FROM {relation} e
+        LEFT JOIN (SELECT pos, {index(leaf.member)} AS id FROM member_of) o USING (pos)
+        LEFT JOIN (SELECT id, context FROM member WHERE member = {leaf.member}) m ON m.id = o.id)"""
 
 
-def _sum(expressions: Iterable[str]) -> str:
-    return "(" + " + ".join(["0", *(f"({sql} IS NOT NULL)::INTEGER" for sql in expressions)]) + ")"
+def _names(members: Sequence[str]) -> list[tuple[str, str]]:
+    return [(key, f"m{at}") for at, key in enumerate(members)]

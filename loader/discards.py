@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
+from loader import context
 from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
@@ -70,33 +71,25 @@ def of_events(connection: duckdb.DuckDBPyConnection) -> None:
 def of_table(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequence[str]) -> None:
     """The values of a table's events that have no cell. short: columns with fewer cells than values."""
     target = plan.target
-    values = Values(
-        [leaf for leaf in target.leaves if leaf.common],
-        "(SELECT * FROM flat JOIN item USING (pos))",
-        f"{rows_of(target)} AND NOT {odd_flag(target)}",
-    )
+    mine = f"{rows_of(target)} AND NOT {odd_flag(target)}"
     rules = {c.name: c for c in rule_columns(target.call, target.event_table is not None, full_event=True)}
     types = {column.name: column for column in plan.columns}
     for leaf in target.leaves:
-        if not leaf.common:
+        misfit = leaf.fate == COLUMN and leaf.column in short
+        if not leaf.common or (leaf.fate == COLUMN and not misfit) or (leaf.fate == RULE_COLUMN and _is_source(leaf)):
             continue
-        has_value = f"{values.class_of(leaf)} IS NOT NULL"
+        values = Values([leaf], context.of_leaf("(SELECT * FROM flat JOIN item USING (pos))", leaf), mine)
+        condition, reason = "true", leaf.fate
         if leaf.fate == RULE_COLUMN:
-            if _is_source(leaf):
-                continue
-            condition, reason = _unlike_rule(values.text(leaf), values.kind(leaf), rules[leaf.column]), RULE_COLUMN
-        elif leaf.fate != COLUMN:
-            condition, reason = "true", leaf.fate
-        elif leaf.column in short:
+            condition = _unlike_rule(values.text(leaf), values.kind(leaf), rules[leaf.column])
+        elif misfit:
             condition = f"{values.cell(leaf, cell_type(plan, types[leaf.column], leaf))} IS NULL"
             reason = "type_mismatch"
-        else:
-            continue
         connection.execute(f"""
             INSERT INTO discard
             SELECT {literal(target.table)}, id, {literal(leaf.column)},
                 json_of({values.text(leaf)}, {values.kind(leaf)}), {literal(reason)}, {_WHERE_FROM}
-            FROM {values.source} WHERE {has_value} AND {condition}
+            FROM {values.source} WHERE {values.class_of(leaf)} IS NOT NULL AND {condition}
         """)
 
 

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from json import dumps as to_json
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from loader import books
 from loader.calls import TRACK, rule_columns
+from loader.context import index
 from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
 # A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
+_USED = 2  # rows for each different text, on average, at least: else a file gets a dictionary of its own
 CELLS_A_BATCH = 16 << 20
 BYTES_A_BATCH = 128 << 20
 
@@ -36,17 +40,61 @@ _NAMES = f"""LEFT JOIN (SELECT event_key, event_name FROM event_name)
     ON call = '{TRACK}' AND coalesce(event, '') = event_key"""
 
 
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The cells that the texts of a member of contexts give, by id. index: the column of `run` with the ids."""
+
+    index: str
+    values: pa.Array
+
+    @property
+    def type(self) -> pa.DataType:
+        return self.values.type
+
+    def of(self, run: pa.RecordBatch) -> pa.Array:
+        """The cells of these rows. Texts are a dictionary, that of all rows of the load if these use much of it."""
+        ids = run.column(self.index)
+        if not pa.types.is_dictionary(self.type):
+            return self.values.take(ids)
+        numbers, texts = self.values.indices.take(ids), self.values.dictionary
+        if len(texts) * _USED > len(ids):
+            return texts.take(numbers).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(numbers, texts)
+
+
 def stage(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes `flat`, a view of `item`: one row an event with its rule columns, but for the whole event."""
+    connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
     connection.execute(f"CREATE VIEW flat AS SELECT {_RULES.format(full_event='NULL::VARCHAR')} FROM item {_NAMES}")
 
 
-def in_order(
-    connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], full_event: bool, has_odd: bool, size: int
-) -> pa.RecordBatchReader:
-    """All events by call, date and event table: their rule columns, the cells of context that tables share, and those
-    of odd events as `call_cells` and `event_cells` (`loader.odd`). To be read to its end. size: bytes of an event, on
-    average."""
+def cells_of_members(
+    connection: duckdb.DuckDBPyConnection, plans: Sequence[TablePlan], members: Sequence[str]
+) -> dict[str, Entries]:
+    """What the members of contexts (loader.context) give for the cells that tables share, by their name in `run`."""
+    cells = _cells_of_contexts(plans)
+    found = {}
+    for at in range(len(members)):
+        mine = {name: cell for name, cell in cells.items() if cell[0].member == at}
+        values = Values((), "member", f"member = {at}", mine.values())
+        made = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in mine.items())
+        if not mine:
+            continue
+        table = connection.sql(f"SELECT id{made} FROM {values.source} ORDER BY id").to_arrow_table()
+        ids = table["id"].to_numpy()
+        books.balance(
+            "texts of members", {members[at]: len(ids)}, {members[at]: int(np.sum(ids == np.arange(len(ids))))}
+        )
+        for name in mine:
+            cells_ = table[name].combine_chunks()
+            found[name] = Entries(
+                index(at), cells_.dictionary_encode() if pa.types.is_large_string(cells_.type) else cells_
+            )
+    return found
+
+
+def _cells_of_contexts(plans: Sequence[TablePlan]) -> dict[str, tuple[Leaf, str]]:
+    """The cells that are made of contexts, for all tables: the leaf and the type of cell."""
     cells: dict[str, tuple[Leaf, str]] = {}
     for plan in plans:
         types = {column.name: column for column in plan.columns}
@@ -54,16 +102,33 @@ def in_order(
             if leaf.common and leaf.fate == COLUMN and leaf.part.json == "context" and leaf.column in types:
                 type_ = cell_type(plan, types[leaf.column], leaf)
                 cells[_staged(leaf, type_)] = (leaf, type_)
+    return cells
+
+
+def in_order(
+    connection: duckdb.DuckDBPyConnection,
+    plans: Sequence[TablePlan],
+    members: Sequence[str],
+    full_event: bool,
+    has_odd: bool,
+    size: int,
+) -> pa.RecordBatchReader:
+    """All events by call, date and event table: their rule columns, which texts of members of contexts they have, the
+    cells of contexts that are not whole, and those of odd events as `call_cells` and `event_cells` (`loader.odd`). To
+    be read to its end. size: bytes of an event, on average."""
+    cells = {name: cell for name, cell in _cells_of_contexts(plans).items() if cell[0].beside}
     values = Values((), "item", cells=cells.values())
     more = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
+    more += "".join(f", {index(at)}" for at in range(len(members)))
     joins = ""
+    if members:
+        joins = "JOIN (SELECT * EXCLUDE (call, event_table) FROM member_of) USING (pos)"
     if has_odd:
         more += ", o_call.cells AS call_cells, o_event.cells AS event_cells"
-        joins = """LEFT JOIN (FROM odd_row WHERE NOT of_event) o_call USING (pos)
+        joins += """ LEFT JOIN (FROM odd_row WHERE NOT of_event) o_call USING (pos)
             LEFT JOIN (FROM odd_row WHERE of_event) o_event USING (pos)"""
     rules = _RULES.format(full_event="json(text)::VARCHAR" if full_event else "NULL::VARCHAR")
-    rows = max(min(CELLS_A_BATCH // (25 + len(cells)), BYTES_A_BATCH // max(size, 1), 122_880), 2048)
-    connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
+    rows = max(min(CELLS_A_BATCH // (25 + len(cells) + len(members)), BYTES_A_BATCH // max(size, 1), 122_880), 2048)
     return connection.sql(f"""
         SELECT {rules}{more} FROM {values.source} {_NAMES} {joins} ORDER BY call, received_date, event_table, pos
     """).to_arrow_reader(rows)

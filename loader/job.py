@@ -7,7 +7,6 @@ from datetime import datetime
 import duckdb
 
 from loader import ledger
-from loader.context import Structure
 from loader.db import literal
 from loader.records import TablePlan
 from loader.settings import Settings
@@ -38,7 +37,7 @@ class Job:
     started: datetime
     rules: str  # JSON, as the ledger keeps it
     stage: Stage
-    contexts: Structure = field(default_factory=Structure)  # what the scan found to be known of the contexts
+    members: tuple[str, ...] = ()  # of the contexts, kept apart (loader.context)
     rewritten: dict[str, Rewritten] = field(default_factory=dict)
 
     @property

@@ -78,7 +78,6 @@ class Values:
     """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts.
 
     cells: (leaf, type of cell) that are to be made; those of plain values are read typed. leaves: others to be read.
-    What `item` has in a column is not read from JSON, but for the events that have it there.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Values:
         self._kinds: dict[tuple[str, int], int] = {}
         self._typed: dict[tuple[str, int, str], str] = {}
         lists = []
-        cells = list(cells)
+        leaves, cells = list(leaves), list(cells)
         for json in JSON_PARTS:
             tree: dict[str, Any] = {}
             rest = [leaf for leaf in leaves if leaf.part.json == json]
@@ -100,15 +99,12 @@ class Values:
                 if leaf.part.json != json or (json, leaf.path, type_) in self._typed:
                     continue
                 direct = _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
-                if direct and leaf.staged and not leaf.beside:
-                    field = f"try_cast({leaf.staged.column} AS {direct[0]})"
-                    self._typed[json, leaf.path, type_] = direct[1].format(field)
-                elif direct and not leaf.staged and plant(tree, leaf.keys, direct[0]):
+                if direct and plant(tree, leaf.keys, direct[0]):
                     field = ".".join(map(quote, (f"{json}_typed", *leaf.keys)))
                     self._typed[json, leaf.path, type_] = direct[1].format(field)
                 else:
                     rest.append(leaf)
-            mine = {leaf.path: leaf for leaf in rest if leaf.beside}
+            mine = {leaf.path: leaf for leaf in rest}
             mixed = [leaf for leaf in mine.values() if leaf.kind is None]
             self._texts |= {(json, path): at for at, path in enumerate(mine, 1)}
             self._kinds |= {(json, leaf.path): at for at, leaf in enumerate(mixed, 1)}
@@ -121,19 +117,12 @@ class Values:
         self.source = f"(SELECT *{''.join(lists)} FROM {relation} WHERE {condition})"
 
     def text(self, leaf: Leaf) -> str:
-        if leaf.staged and not leaf.beside:
-            return leaf.staged.column
-        text = f"{leaf.part.json}_text[{self._texts[leaf.part.json, leaf.path]}]"
-        return f"coalesce({leaf.staged.column}, {text})" if leaf.staged else text
+        return f"{leaf.part.json}_text[{self._texts[leaf.part.json, leaf.path]}]"
 
     def kind(self, leaf: Leaf) -> str:
-        if leaf.kind is not None:
-            return _kind(leaf.kind, self.text(leaf))
-        kind = f"{leaf.part.json}_kind[{self._kinds[leaf.part.json, leaf.path]}]"
-        if leaf.staged:
-            here = leaf.staged.column
-            return f"CASE WHEN {here} IS NOT NULL THEN {_kind(leaf.staged.kind, here)} ELSE {kind} END"
-        return kind
+        if leaf.kind is not None:  # of a number its text tells
+            return f"kind_of_number({self.text(leaf)})" if leaf.kind == "NUMBER" else literal(leaf.kind)
+        return f"{leaf.part.json}_kind[{self._kinds[leaf.part.json, leaf.path]}]"
 
     def class_of(self, leaf: Leaf) -> str:
         """The class of the leaf's value; NULL where there is none."""
@@ -148,11 +137,6 @@ class Values:
         if typed := self._typed.get((leaf.part.json, leaf.path, type_)):
             return typed
         return f"cell_{type_.lower()}({self.text(leaf)}, {self.kind(leaf)})"
-
-
-def _kind(kind: str, text: str) -> str:
-    """SQL of the kind of a value of which so much is known."""
-    return f"kind_of_number({text})" if kind == "NUMBER" else literal(kind)
 
 
 def pointers_of(leaves: Iterable[Leaf]) -> str:

@@ -93,8 +93,7 @@ def scan(
         if replay
         else read.lines(reads, given.max_line_bytes, progress, buckets=given.storage, until=until)
     )
-    paths = any(path.split(".")[1] == "context" for path in job.settings.json_paths)
-    job.contexts = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event, not paths)
+    job.members = split.split(job.sql, lines, reads, job.started, job.settings.store_full_event)
     found = split.count(job.sql)
     report.unread |= {each.file.uri: each.error for each in reads if each.error is not None and not each.left}
     report.growing += [each.file.uri for each in reads if each.left == GROWING]
@@ -147,8 +146,8 @@ def _known_ids(job: Job) -> dict[str, list[str]]:
 def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     """Which tables and columns there will be: what is there, exactly, and then what fits it."""
     event_tables = _name_events(job, report)
-    shape.scan(job.sql, job.contexts)
-    usages = shape.usages(job.sql)
+    shape.scan(job.sql, job.members)
+    usages = shape.usages(job.sql, job.members)
     context = shape.merged(usage for table in usages.values() for usage in table if usage.json == "context")
     rows = flatten.rows(job.sql)
     rare, kinds = plan.slow_paths(context), plan.kinds_by_path(context)
@@ -162,8 +161,8 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         found = usages.get((TRACK, number), [])
         slow = rare | plan.slow_paths(found)
         targets.append(plan.lay_out(table, TRACK, number, found, slow, kinds, job.settings))
-    odd.mark(job.sql, targets)
-    odd.read(job.sql, targets, job.contexts)
+    odd.mark(job.sql, targets, job.members)
+    odd.read(job.sql, targets, job.members)
     there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
     with_odd = flatten.with_odd(job.sql)
     planned = []
@@ -200,10 +199,10 @@ def _decide(
 def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str, Measure]]]:
     """What the values of each table's columns are, by column. Checks that no value was overlooked; leaves whose values
     are all plain are marked so."""
-    looks = measure.look(job.sql, targets)
-    elsewhere = odd.events_by_path(job.sql)
+    looks = measure.look(job.sql, targets, job.members)
+    elsewhere = odd.events_by_path(job.sql, job.members)
     paths = {(target.call, target.event_table, leaf.path) for target in targets for leaf in target.leaves}
-    by_shape, by_value = odd.events_by_path(job.sql, without_repeated=True), odd.cells_by_path(job.sql)
+    by_shape, by_value = odd.events_by_path(job.sql, job.members, without_repeated=True), odd.cells_by_path(job.sql)
     books.balance("values of odd events", {key: by_shape.get(key, 0) for key in paths}, by_value)
     # Cells of the context are made once for all tables.
     mixed = {
@@ -243,9 +242,11 @@ def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> li
     plans = [each.plan for each in there]
     has_odd = any(each.has_odd for each in there)
     of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
+    entries = flatten.cells_of_members(job.sql, plans, job.members)
     written = runs.write(
         job.sql,
-        flatten.in_order(job.sql, plans, job.settings.store_full_event, has_odd, of_event),
+        flatten.in_order(job.sql, plans, job.members, job.settings.store_full_event, has_odd, of_event),
+        entries,
         [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
         job.settings.warehouse,
         job.load_id,

@@ -1,13 +1,12 @@
 """Events that cannot be read path by path: a key twice in one object, two keys for one column, or a path too rare to be
 read for every event. They are read node by node, and each cell's winner and losers are found (section 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
 
-from loader import context
-from loader.context import Structure
+from loader.context import index
 from loader.db import literal
 from loader.leaf_sql import JSON_PARTS, unkept_type
 from loader.records import COLUMN, Measure, TablePlan, Target
@@ -15,8 +14,9 @@ from loader.records import COLUMN, Measure, TablePlan, Target
 _CALL_TABLE = -2  # in place of an event table's number
 
 
-def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> None:
-    """Makes `odd`: the events that are odd, and whether for their call's table or their event's (or both)."""
+def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], members: Sequence[str]) -> None:
+    """Makes `odd`: the events that are odd, and whether for their call's table or their event's (or both). members: of
+    contexts (loader.context)."""
     connection.execute("CREATE TABLE odd (pos BIGINT, odd_call BOOLEAN, odd_event BOOLEAN)")
     rows: list[tuple[str, int, int, str | None]] = []  # call, event table, path, column; None: the path is rare
     for target in targets:
@@ -50,37 +50,41 @@ def mark(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target]) -> No
         FROM suspect JOIN leaf USING (path) WHERE leaf.kind <> 'NULL' GROUP BY ALL
     """)
     connection.unregister("suspect")
-    joins = " ".join(
-        f"""LEFT JOIN mark m_{part} ON m_{part}.call = i.call AND m_{part}.event_table = i.number
-            AND m_{part}.json = '{part}' AND m_{part}.shape = i.{part}_shape
-            LEFT JOIN odd_shape s_{part} ON s_{part}.json = '{part}' AND s_{part}.shape = i.{part}_shape"""
-        for part in JSON_PARTS
+    connection.execute(
+        "CREATE TEMP TABLE hit (pos BIGINT, call VARCHAR, event_table INTEGER, json VARCHAR, shape UBIGINT)"
     )
-    reasons = " OR ".join(f"coalesce(m_{part}.rare, false) OR s_{part}.shape IS NOT NULL" for part in JSON_PARTS)
-    names_ = "flatten([" + ", ".join(f"coalesce(m_{part}.names, [])" for part in JSON_PARTS) + "])"
-    unnamed = any(target.unnamed for target in targets)
-    condition = f"{reasons} OR list_unique({names_}) < len({names_})"
+    connection.execute("""
+        CREATE TEMP TABLE suspect_shape AS SELECT json, shape FROM mark UNION SELECT json, shape FROM odd_shape
+    """)
+    for part, events in _shapes(members):
+        connection.execute(f"""
+            INSERT INTO hit SELECT pos, call, event_table, '{part}', shape FROM ({events})
+            SEMI JOIN (FROM suspect_shape WHERE json = '{part}') USING (shape)
+        """)
+    own = "WHERE event_table IS NULL OR event_table < 0" if any(target.unnamed for target in targets) else ""
+    names_ = "flatten(list(coalesce(m.names, [])))"
     connection.execute(f"""
         INSERT INTO odd
         SELECT pos, bool_or(number = {_CALL_TABLE}), bool_or(number <> {_CALL_TABLE}) FROM (
-            SELECT i.pos, i.number FROM (
-                SELECT pos, call, {_CALL_TABLE} AS number, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM item
-                {"WHERE event_table IS NULL OR event_table < 0" if unnamed else ""}
-                UNION ALL
-                SELECT pos, call, event_table, {", ".join(f"{p}_shape" for p in JSON_PARTS)} FROM item
-                WHERE event_table >= 0
-            ) i {joins} WHERE {condition}
+            SELECT h.pos, h.number
+            FROM (SELECT *, {_CALL_TABLE} AS number FROM hit {own}
+                UNION ALL SELECT *, event_table FROM hit WHERE event_table >= 0) h
+            LEFT JOIN mark m ON m.call = h.call AND m.event_table = h.number AND m.json = h.json AND m.shape = h.shape
+            LEFT JOIN odd_shape s ON s.json = h.json AND s.shape = h.shape
+            GROUP BY h.pos, h.number
+            HAVING bool_or(coalesce(m.rare, false) OR s.shape IS NOT NULL) OR list_unique({names_}) < len({names_})
         ) GROUP BY pos
     """)
+    connection.execute("DROP TABLE hit; DROP TABLE suspect_shape")
     connection.execute("DROP TABLE mark")
     connection.execute("""
         UPDATE item SET odd_call = odd.odd_call, odd_event = odd.odd_event FROM odd WHERE odd.pos = item.pos
     """)
 
 
-def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], structure: Structure) -> None:
+def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], members: Sequence[str]) -> None:
     """Makes `odd_cell`: the winner and the losers of each cell of the odd events, and `repeated`: the values under a
-    key that was there before. structure: of the whole contexts."""
+    key that was there before."""
     connection.execute("""
         CREATE TABLE odd_node (pos BIGINT, call VARCHAR, event_table INTEGER, odd_call BOOLEAN, odd_event BOOLEAN,
             json VARCHAR, id BIGINT, fullkey VARCHAR, kind VARCHAR, value VARCHAR)
@@ -94,19 +98,21 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], struc
                 WHERE (odd_call OR odd_event) AND {part} IS NOT NULL)
             """
         )
-    if structure.leaves:
-        connection.execute(f"""
-            INSERT INTO odd_node
-            SELECT pos, call, event_table, odd_call, odd_event, 'context', 0, fullkey, kind, json_of(text, kind)
-            FROM (
-                SELECT i.*, k.fullkey, i.found.text AS text,
-                    CASE k.kind WHEN 'NUMBER' THEN kind_of_number(i.found.text) ELSE k.kind END AS kind
-                FROM (
-                    SELECT pos, call, event_table, odd_call, odd_event, unnest({context.values(structure)}) AS found
-                    FROM item WHERE (odd_call OR odd_event) AND mask0 IS NOT NULL
-                ) i JOIN known_leaf k ON i.found.number = k.number WHERE i.found.text IS NOT NULL
-            )
-        """)
+    if connection.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
+        for at in range(len(members)):
+            connection.execute(f"""
+                INSERT INTO odd_node
+                WITH mine AS (
+                    SELECT pos, i.call, i.event_table, i.odd_call, i.odd_event, o.{index(at)} AS id
+                    FROM item i JOIN member_of o USING (pos)
+                    WHERE (i.odd_call OR i.odd_event) AND o.{index(at)} IS NOT NULL
+                ), found AS (
+                    SELECT id, unnest(nodes_of(context)) AS n
+                    FROM member WHERE member = {at} AND id IN (SELECT id FROM mine)
+                )
+                SELECT pos, call, event_table, odd_call, odd_event, 'context', n.id, n.fullkey, n.kind, n.value
+                FROM mine JOIN found USING (id)
+            """)
     _drop_repeated(connection)
     rows = [
         (
@@ -230,7 +236,7 @@ def measure(connection: duckdb.DuckDBPyConnection, target: Target) -> dict[str, 
 
 
 def events_by_path(
-    connection: duckdb.DuckDBPyConnection, without_repeated: bool = False
+    connection: duckdb.DuckDBPyConnection, members: Sequence[str], without_repeated: bool = False
 ) -> dict[tuple[str, int | None, int], int]:
     """How many odd events have a path, by call, event table (None: the call's own table) and path: by their shapes.
 
@@ -238,16 +244,31 @@ def events_by_path(
     """
     among = "AND pos NOT IN (SELECT pos FROM repeated)" if without_repeated else ""
     found: dict[tuple[str, int | None, int], int] = {}
-    for part in JSON_PARTS:
+    if not connection.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
+        return found
+    for part, events in _shapes(members):
         for flag, number in (("odd_call", "NULL"), ("odd_event", "event_table")):
             rows = connection.execute(f"""
-                SELECT call, {number}, path, count(*) FROM item
-                JOIN leaf ON leaf.json = '{part}' AND leaf.shape = {part}_shape
-                WHERE {flag} AND kind <> 'NULL' {among} GROUP BY ALL
+                SELECT call, {number}, path, count(*) FROM ({events}) e
+                JOIN odd USING (pos) JOIN leaf ON leaf.json = '{part}' AND leaf.shape = e.shape
+                WHERE odd.{flag} AND kind <> 'NULL' {among} GROUP BY ALL
             """).fetchall()
             for call, event_table, path, count in rows:
                 found[call, event_table, path] = found.get((call, event_table, path), 0) + count
     return found
+
+
+def _shapes(members: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The parts that events are made of, members of contexts apart: a SELECT of the events that have one, with its
+    shape."""
+    for part in JSON_PARTS:
+        yield part, f"SELECT pos, call, event_table, {part}_shape AS shape FROM item WHERE {part}_shape IS NOT NULL"
+    for at in range(len(members)):
+        yield (
+            "context",
+            f"""SELECT o.pos, o.call, o.event_table, m.shape FROM member_of o
+                JOIN (FROM member WHERE member = {at}) m ON m.id = o.{index(at)}""",
+        )
 
 
 def cells_by_path(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None, int], int]:

@@ -11,6 +11,9 @@ from loader.delta import STATS_COLUMNS, DeltaFile, copy_stats
 # In data pages of version 1, which all readers take. Small files: to set zstd up for each column takes longer than all
 # the rest.
 _LARGE: dict[str, Any] = {"compression": "zstd", "compression_level": 1}
+_BATCH = 16_384  # rows that are encoded at a time
+# Columns that hardly have a value twice: a dictionary of them takes longer than all the rest, and is then dropped.
+_EACH_ITS_OWN = {"id", "loader_line", "original_timestamp", "sent_at", "received_at", "timestamp"}
 _SMALL: dict[str, Any] = {"compression": "snappy"}
 
 
@@ -23,8 +26,16 @@ class ParquetFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._footer: list[pq.FileMetaData] = []
         options = _SMALL if small else _LARGE
+        named = [field.name for field in schema if not pa.types.is_dictionary(field.type)]
         self._writer = pq.ParquetWriter(
-            self.path, schema, store_schema=False, metadata_collector=self._footer, **options
+            self.path,
+            schema,
+            store_schema=False,
+            metadata_collector=self._footer,
+            write_batch_size=_BATCH,
+            use_dictionary=[name for name in schema.names if name not in _EACH_ITS_OWN],
+            write_statistics=named,
+            **options,
         )
         self.cells = dict.fromkeys(schema.names, 0)
 

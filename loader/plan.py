@@ -68,7 +68,7 @@ def lay_out(
                     common=usage.path not in slow,
                     first=usage.first,
                     events=sum(usage.kinds.values()),
-                    staged=usage.staged,
+                    member=usage.member,
                     beside=usage.beside,
                 )
             )

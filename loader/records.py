@@ -78,24 +78,16 @@ class FileRead:
 
 
 @dataclass(frozen=True, slots=True)
-class Staged:
-    """Where the text of a path is in whole contexts (loader.context): the column of `item`, and the kind there."""
-
-    column: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
 class Usage:
     """One path in one table: `keys` from the root of the part, `kinds` (json_type's names, NULL left out) with their
-    number of events, `first` the position of the first event that has it. staged, beside: see `Leaf`."""
+    number of events, `first` the position of the first event that has it. member, beside: see `Leaf`."""
 
     path: int
     json: str
     keys: tuple[str, ...]
     kinds: dict[str, int]
     first: int
-    staged: Staged | None = None
+    member: int | None = None
     beside: bool = True
 
 
@@ -116,9 +108,9 @@ class Leaf:
     others NUMBER), None where they differ.
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
-    number. staged: where whole contexts have it, None: nowhere. beside: whether it is also in contexts that are not
-    whole, to be read from their JSON. plain: its values are what the kind says: no text is a datetime, and no number
-    needs a closer look.
+    number. member: the one of the context that it is in (loader.context), None if no whole context has it. beside:
+    whether it is also in JSON that is read event by event. plain: its values are what the kind says: no text is a
+    datetime, and no number needs a closer look.
     """
 
     path: int
@@ -132,7 +124,7 @@ class Leaf:
     common: bool
     first: int
     events: int
-    staged: Staged | None = None
+    member: int | None = None
     beside: bool = True
     plain: bool = False
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from loader import books, flatten
 from loader.calls import PARTITION, TRACK
@@ -37,8 +38,9 @@ _TYPES = {
 
 @dataclass(slots=True)
 class Table:
-    """A table that gets rows. name: of its files. small: whether it gets few rows a date. open: the files that are
-    being written, by date. written: the others, with their cells by column."""
+    """A table that gets rows. name: of its files. small: whether it gets few rows a date. entries: by name, the cells
+    that members of contexts give. common, odd: how the cells of the two kinds of events are made. open: the files that
+    are being written, by date. written: the others, with their cells by column."""
 
     plan: TablePlan
     root: Path
@@ -46,19 +48,27 @@ class Table:
     loaded_at: datetime
     small: bool
     has_odd: bool
+    entries: Mapping[str, flatten.Entries]
+    common: flatten.Cells
+    odd: flatten.Cells
     open: dict[str, ParquetFile] = field(default_factory=dict)
     written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
 
     def add(self, engine: duckdb.DuckDBPyConnection, day: str, run: pa.RecordBatch, ends: bool) -> None:
         """Writes a run of rows of one date. ends: whether no others of this date come."""
         columns = [column for column in self.plan.columns if column.name != PARTITION]
-        schema = pa.schema([(column.name, _TYPES[column.type]) for column in columns])
+        schema = pa.schema([(column.name, self._type(column)) for column in columns])
         if day not in self.open:
             self.open[day] = ParquetFile(self.root, f"{PARTITION}={day}/{self.name}.parquet", schema, self.small)
         for rows, cells in self._parts(run):
             self.open[day].write(pa.Table.from_arrays(self._columns(engine, columns, rows, cells), schema=schema))
         if ends:
             self.close(day)
+
+    def _type(self, column: Column) -> pa.DataType:
+        """What the column's cells are handed over as: texts of contexts as dictionaries, which they come as."""
+        entries = self.entries.get(self.common.taken.get(column.name, ""))
+        return entries.type if entries else _TYPES[column.type]
 
     def close(self, day: str) -> None:
         """Ends the file of a date."""
@@ -71,10 +81,10 @@ class Table:
             flag = "odd_call" if self.plan.target.event_table is None else "odd_event"
             is_odd = run.column(flag)
             if is_odd.true_count:
-                yield run.filter(is_odd), flatten.odd(self.plan)
+                yield run.filter(is_odd), self.odd
                 run = run.filter(pa.array(~is_odd.to_numpy(zero_copy_only=False)))
         if run.num_rows:
-            yield run, flatten.common(self.plan)
+            yield run, self.common
 
     def _columns(
         self, engine: duckdb.DuckDBPyConnection, columns: Sequence[Column], run: pa.RecordBatch, cells: flatten.Cells
@@ -82,7 +92,8 @@ class Table:
         """The columns of these rows."""
         made: dict[str, pa.ChunkedArray] = {}
         if cells.made:
-            engine.register("run", run.select(cells.needs))
+            needed = [_cells(run, name, self.entries) for name in cells.needs]
+            engine.register("run", pa.Table.from_arrays(needed, cells.needs))
             result = engine.sql(cells.made).to_arrow_table()
             engine.unregister("run")
             place = run.column("pos").to_numpy()  # of a call's table the rows of several events follow each other
@@ -93,14 +104,18 @@ class Table:
                 result = result.take(np.argsort(order))
             made = dict(zip(cells.names, result.columns[1:], strict=True))
         made["uuid_ts"] = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
-        return [
-            run.column(cells.taken[column.name])
-            if column.name in cells.taken
-            else made[column.name]
-            if column.name in made
-            else pa.nulls(run.num_rows, _TYPES[column.type])
-            for column in columns
-        ]
+        arrays = []
+        for column in columns:
+            type_ = self._type(column)
+            if column.name in cells.taken:
+                array = _cells(run, cells.taken[column.name], self.entries)
+            elif column.name in made:
+                array = made[column.name]
+            else:
+                array = pa.nulls(run.num_rows, type_)
+            as_dictionary = pa.types.is_dictionary(type_) and not pa.types.is_dictionary(array.type)
+            arrays.append(array.dictionary_encode() if as_dictionary else array)
+        return arrays
 
     def result(self) -> Written:
         """What was written, when all is."""
@@ -115,6 +130,7 @@ class Table:
 def write(
     connection: duckdb.DuckDBPyConnection,
     rows: pa.RecordBatchReader,
+    entries: Mapping[str, flatten.Entries],
     plans: Sequence[tuple[TablePlan, int, int, bool]],
     warehouse: Path,
     load_id: int,
@@ -122,7 +138,8 @@ def write(
 ) -> dict[str, Written]:
     """Writes the files of all tables; no reader sees them until they are committed. By table, what was written.
 
-    rows: of `flatten.in_order`. plans: with the number of rows and dates to come, and whether some are odd.
+    rows: of `flatten.in_order`. entries: of `flatten.cells_of_members`. plans: with the number of rows and dates to
+    come, and whether some are odd.
     """
     name = f"{load_id}-{uuid.uuid4().hex[:12]}"
     tables = {}
@@ -131,7 +148,9 @@ def write(
         number = NO_TABLE if target.unnamed else target.event_table
         root = warehouse / table_folder(target.table)
         small = count < dates * ROWS_TO_COMPRESS
-        tables[target.call, number] = Table(plan, root, name, loaded_at, small, has_odd)
+        tables[target.call, number] = Table(
+            plan, root, name, loaded_at, small, has_odd, entries, flatten.common(plan), flatten.odd(plan)
+        )
 
     def add(table: Table, day: str, run: pa.RecordBatch, ends: bool) -> None:
         with connection.cursor() as cursor:
@@ -152,6 +171,17 @@ def write(
             for file in table.open.values():
                 file.abandon()
     return {table.plan.target.table: table.result() for table in tables.values()}
+
+
+def _cells(run: pa.RecordBatch, name: str, entries: Mapping[str, flatten.Entries]) -> pa.Array | pa.ChunkedArray:
+    """A column of the rows as they come, and what the members of their contexts give for it."""
+    here = run.column(name) if name in run.schema.names else None
+    if name not in entries:
+        return here
+    there = entries[name].of(run)
+    if here is None:
+        return there
+    return pc.coalesce(here, there.dictionary_decode() if isinstance(there, pa.DictionaryArray) else there)
 
 
 def _finish(jobs: Sequence[Future[None]]) -> None:

@@ -5,17 +5,16 @@ Tables of the engine that this makes: `event_name` (an event's text -> its name 
 shape), `path`, `odd_shape` (shapes with a key twice), and `usage` (rows and first event by table, path and kind).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
 
 from loader import context
-from loader.context import Structure
 from loader.leaf_sql import JSON_PARTS
 from loader.paths import split_path
-from loader.records import EventName, Staged, Usage
+from loader.records import EventName, Usage
 
 
 def event_names(connection: duckdb.DuckDBPyConnection) -> list[EventName]:
@@ -45,36 +44,36 @@ def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str
     """)
 
 
-def scan(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
-    """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`. structure: of its whole contexts."""
-    context.describe(connection, structure)
+def scan(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
+    """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`. members: of its contexts (loader.context)."""
+    context.encode(connection, members)
+    context.use(connection, members)
     connection.execute("CREATE TABLE node (json VARCHAR, shape UBIGINT, fullkey VARCHAR, kind VARCHAR, times BIGINT)")
     for part in JSON_PARTS:
+        docs = f"SELECT {part}_shape AS shape, {part} AS doc FROM item WHERE {part} IS NOT NULL"
+        if part == "context":
+            docs += " UNION ALL SELECT shape, context FROM member"
         connection.execute(
             f"""
             INSERT INTO node
             SELECT '{part}', shape, n.fullkey, min_by(n.kind, n.id), count(*)
             FROM (SELECT shape, unnest(paths_of(doc)) AS n
-                FROM (SELECT {part}_shape AS shape, any_value({part}) AS doc FROM item
-                    WHERE {part} IS NOT NULL GROUP BY 1))
+                FROM (SELECT shape, any_value(doc) AS doc FROM ({docs}) GROUP BY shape))
             GROUP BY ALL
             """
         )
-    connection.execute("CREATE TEMP TABLE parsed AS SELECT DISTINCT json, fullkey FROM node WHERE kind <> 'NULL'")
-    connection.execute("INSERT INTO node SELECT 'context', shape, fullkey, kind, 1 FROM known_node")
     connection.execute("""
         CREATE TABLE path AS
         SELECT row_number() OVER (ORDER BY json, fullkey)::INTEGER AS path, json, fullkey,
-            staged, k.kind AS staged_kind, p.fullkey IS NOT NULL AS beside
-        FROM (SELECT DISTINCT json, fullkey FROM node)
-            LEFT JOIN (SELECT 'context' AS json, fullkey, staged, kind FROM known_leaf) k USING (json, fullkey)
-            LEFT JOIN parsed p USING (json, fullkey)
+            bool_or(json = 'context' AND shape IN (SELECT shape FROM member)) AS of_member,
+            bool_or(json <> 'context' OR shape IN (SELECT context_shape FROM item WHERE context IS NOT NULL)) AS beside
+        FROM node GROUP BY json, fullkey
     """)
     connection.execute("""
         CREATE TABLE leaf AS SELECT json, shape, path, kind, times FROM node JOIN path USING (json, fullkey)
     """)
     connection.execute("CREATE TABLE odd_shape AS SELECT DISTINCT json, shape FROM leaf WHERE times > 1")
-    connection.execute("DROP TABLE node; DROP TABLE parsed")
+    connection.execute("DROP TABLE node")
     counted = " UNION ALL ".join(
         f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
             FROM item WHERE {part}_shape IS NOT NULL GROUP BY ALL"""
@@ -83,18 +82,23 @@ def scan(connection: duckdb.DuckDBPyConnection, structure: Structure) -> None:
     connection.execute(f"""
         CREATE TABLE usage AS
         SELECT g.call, g.event_table, json, path, kind, sum(events)::BIGINT AS events, min(g.first) AS first
-        FROM ({counted}) g JOIN leaf USING (json, shape) GROUP BY ALL
+        FROM (
+            {counted} UNION ALL
+            SELECT call, event_table, 'context', shape, sum(events), min(first)
+            FROM used JOIN member USING (member, id) GROUP BY ALL
+        ) g JOIN leaf USING (json, shape) GROUP BY ALL
     """)
 
 
-def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None], list[Usage]]:
+def usages(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> dict[tuple[str, int | None], list[Usage]]:
     """By (call, event table; None but for tracks): the paths there, by part and key."""
-    paths = {
-        path: (split_path(fullkey), Staged(column, kind) if column else None, beside)
-        for path, fullkey, column, kind, beside in connection.execute(
-            "SELECT path, fullkey, staged, staged_kind, beside FROM path"
-        ).fetchall()
-    }
+    numbers = {key: number for number, key in enumerate(members)}
+    paths = {}
+    for path, fullkey, of_member, beside in connection.execute(
+        "SELECT path, fullkey, of_member, beside FROM path"
+    ).fetchall():
+        keys = split_path(fullkey)
+        paths[path] = keys, numbers[keys[0]] if of_member else None, beside
     found: dict[tuple[str, int | None], dict[int, Usage]] = {}
     rows = connection.execute("""
         SELECT call, event_table, json, path, kind, events, first FROM usage ORDER BY ALL
@@ -108,8 +112,8 @@ def usages(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None]
             first = min(first, known.first) if known and known.kinds else first
         elif known:
             first = known.first
-        keys, staged, beside = paths[path]
-        table[path] = Usage(path, json, keys, kinds, first, staged, beside)
+        keys, member, beside = paths[path]
+        table[path] = Usage(path, json, keys, kinds, first, member, beside)
     return {table: list(paths.values()) for table, paths in found.items()}
 
 

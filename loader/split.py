@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from json import dumps as to_json
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -17,7 +18,6 @@ import pyarrow as pa
 
 from loader import context
 from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
-from loader.context import Structure
 from loader.db import literal
 from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
@@ -71,16 +71,25 @@ def _of_call(field: str, sql: str) -> str:
     return f"CASE WHEN call IN {_calls(FIELDS_OF[field])} THEN {sql} END" if field in FIELDS_OF else sql
 
 
-def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Structure) -> str:
+@dataclass(frozen=True, slots=True)
+class _Lists:
+    """Lists of keys that most events have, by their hash. clean: of events, without a key twice. whole: of contexts
+    that are whole (loader.context)."""
+
+    clean: Sequence[int] = ()
+    whole: Sequence[int] = ()
+
+
+def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str]) -> str:
     """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at.
 
-    clean: hashes of lists of keys that are known to hold no key twice. structure: what is known of the contexts.
+    members: of contexts that are read one by one.
     """
-    top = dict.fromkeys(("type", *SCALARS, *DATETIMES), "VARCHAR") | dict.fromkeys(OBJECTS, "JSON")
-    top["context"] = structure.type
+    top: dict[str, Any] = dict.fromkeys(("type", *SCALARS, *DATETIMES), "VARCHAR") | dict.fromkeys(OBJECTS, "JSON")
+    top["context"] = context.type_of(members)
     # Not one of the tests below is needed for most events: those whose keys are all known and there.
     known = " + ".join(f"(s.{field} IS NOT NULL)::INTEGER" for field in top)
-    clean_keys = f"WHEN hash(keys) IN ({', '.join(map(str, clean))}) THEN false" if clean else ""
+    clean_keys = f"WHEN hash(keys) IN ({', '.join(map(str, lists.clean))}) THEN false" if lists.clean else ""
     twice = f"CASE WHEN len(keys) = {known} THEN false {clean_keys} ELSE list_unique(keys) < len(keys) END"
     scalars = ", ".join(
         _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
@@ -96,30 +105,28 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Str
     )
     objects = {field: f"s.{field}" for field in OBJECTS} | {"context": "context_json"}
     bad_objects = " OR ".join(f"NOT starts_with({json}, '{{')" for json in objects.values())
-    shapes = {part: f"shape_of({part})" for part in JSON_PARTS}
     passed_ip = "scalar(json_extract_string(context, '/ip'), context, '/ip')"
-    if structure.leaves:
-        shapes["context"] = f"CASE WHEN whole THEN {context.shape(structure)} ELSE shape_of(context) END"
-        known_ip = next((leaf.column for leaf in structure.leaves if leaf.keys == ("ip",) and leaf.kind != "ARRAY"), "")
-        passed_ip = f"CASE WHEN whole THEN nullif({known_ip or 'NULL'}, '') ELSE {passed_ip} END"
-        read = f"SELECT *, {context.whole(structure)} AS whole FROM (SELECT *, {context.fields(structure)} FROM parsed)"
+    whole, other = "false", "s.context"
+    if members:
+        whole = f"NOT suspect AND {context.whole('context_keys', 's.context', members, lists.whole)}"
         other = "CASE WHEN NOT whole AND s.context IS NOT NULL THEN json_extract(text, '/context')::VARCHAR END"
-    else:
-        read, other = "SELECT *, false AS whole FROM parsed", "s.context"
-    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN {shapes[part]} END AS {part}_shape" for part in JSON_PARTS)
-    staged = "".join(f", {name}" for name in (*(leaf.column for leaf in structure.leaves), *structure.masks))
+        ip = context.name_of("ip", members)
+        of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')" if ip else "NULL"
+        passed_ip = f"CASE WHEN whole THEN {of_member} ELSE {passed_ip} END"
+    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
     return f"""
     WITH listed AS (
-        SELECT *, CASE WHEN NOT suspect THEN try(json_type(text, '$.context..*'))
-            WHEN json_valid(text) THEN [] END AS nodes
+        SELECT *, try(json_keys(text, ['', '/context'])) AS both_keys
         FROM (SELECT *, {_SUSPECT} AS suspect FROM {relation})
     ), parsed AS (
-        SELECT *, json_transform(json, {literal(to_json(top))}) AS s, json_keys(json) AS keys
-        FROM (SELECT *, CASE WHEN nodes IS NOT NULL THEN text END AS json FROM listed)
+        SELECT *, json_transform(json, {literal(to_json(top))}) AS s, both_keys[1] AS keys,
+            both_keys[2] AS context_keys
+        FROM (SELECT *, CASE WHEN both_keys IS NOT NULL THEN text END AS json FROM listed)
     ), fields AS (
-        {read}
+        SELECT *, {whole} AS whole FROM parsed
     ), named AS (
-        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(structure)} FROM fields
+        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(members, "whole", "s.context")}
+        FROM fields
     ), typed AS (
         SELECT *, {scalars}, {times},
             fault IS NULL AND coalesce(call IN {_calls(list(CALL_TABLES))}, false) AS is_event,
@@ -149,7 +156,7 @@ def _parse(relation: str, full_event: bool, clean: Sequence[int], structure: Str
         coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
         default_sent_at, NULL::INTEGER AS event_table, false AS odd_call, false AS odd_event,
         {parts},
-        {passed_ip} AS passed_ip{staged}
+        {passed_ip} AS passed_ip{"".join(f", {name}" for name in context.names(members))}
     FROM looked
     """
 
@@ -160,11 +167,10 @@ def split(
     reads: Sequence[FileRead],
     started: datetime,
     full_event: bool = False,
-    known_context: bool = True,
-) -> Structure:
+) -> tuple[str, ...]:
     """Reads all lines (batches of `LINES`) into `item` and `reject`. started: of the load, aware.
 
-    known_context: whether contexts may be kept as columns only. Returns what those are.
+    Returns the members of contexts that are columns of `item` (loader.context).
 
     Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
     """
@@ -173,22 +179,22 @@ def split(
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
     first = _first(lines)
     connection.register("sample", pa.Table.from_batches(first, LINES))
-    clean = _clean_keys(connection)
     calm = f"(SELECT text FROM sample WHERE fault IS NULL AND NOT ({_SUSPECT}))"
-    structure = context.learn(connection, calm) if known_context else Structure()
+    members = context.learn(connection, calm)
+    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, calm, members) if members else ())
     connection.unregister("sample")
     connection.register("batch", pa.RecordBatchReader.from_batches(LINES, itertools.chain(first, lines)))
     relation = """(SELECT b.*, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, f.modified,
         getvariable('latest') AS latest FROM batch b JOIN file f USING (file_id))"""
-    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, clean, structure)}")
+    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, lists, members)}")
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
     _refuse_deep(connection)
-    _unpack(connection, full_event)
+    _unpack(connection, full_event, members)
     _refuse_deep(connection)
     _reject(connection)
-    return structure
+    return members
 
 
 def _first(lines: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -231,7 +237,7 @@ def _depth(text: str) -> int:
     return int(np.cumsum(steps).max(initial=0))
 
 
-def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
+def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool, members: Sequence[str]) -> None:
     """Batch envelopes become their elements. An envelope: an object with an array `batch`, not empty, and no `type`."""
     envelope = """NOT is_event AND fault IS NULL AND json_valid(text) AND json_type(text) = 'OBJECT'
         AND NOT list_contains(json_keys(text), 'type') AND json_type(text, '/batch') = 'ARRAY'
@@ -246,7 +252,7 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool) -> None:
         getvariable('latest') AS latest
         FROM (SELECT file_id, pos, line, json_extract_string(text, '/sentAt') AS default_sent_at,
             unnest(members_of(json_extract(text, '/batch'))) AS n FROM envelope) e JOIN file f USING (file_id))"""
-    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, [], Structure())}")
+    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, _Lists(), members)}")
 
 
 def _reject(connection: duckdb.DuckDBPyConnection) -> None:

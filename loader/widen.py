@@ -152,10 +152,10 @@ def _cell(old: Column, new: Column, fill: Fill | None) -> str:
 
 
 def _filled(connection: duckdb.DuckDBPyConnection, files: Sequence[LiveFile]) -> dict[str, int]:
-    """By column, the cells of these files that are not NULL, as their footers say."""
-    rows = connection.execute(
-        """SELECT path_in_schema, sum(num_values - stats_null_count)::BIGINT FROM parquet_metadata($files)
-        GROUP BY ALL HAVING sum(num_values - stats_null_count) > 0""",
-        {"files": [file.path for file in files]},
-    ).fetchall()
-    return dict(rows)
+    """By column, the cells of these files that are not NULL."""
+    paths = {"files": [file.path for file in files]}
+    source = "FROM read_parquet($files, union_by_name = true, hive_partitioning = false)"
+    names = [name for name, *_ in connection.execute(f"{source} LIMIT 0", paths).description]
+    counts = ", ".join(f"count({quote(name)})" for name in names)
+    found = connection.execute(f"SELECT {counts} {source}", paths).fetchall()[0]
+    return {name: count for name, count in zip(names, found, strict=True) if count}

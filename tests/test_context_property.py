@@ -100,11 +100,11 @@ def test_whole_is_what_has_nothing_else(seed: int) -> None:
     chance = random.Random(seed)
     first = [test_context.USUAL] * chance.randint(0, 30) + contexts_near(chance, 4)
     texts = contexts_near(chance, 300)
-    structure = test_context.structure_of(*first)
+    members = test_context.members_of(*first)
     wrong = [
-        (text, found.cells, wanted)
+        (text, found.texts, wanted)
         for text, found in zip(texts, test_context.read(texts, first), strict=True)
-        if found.cells != (wanted := test_context.expected(structure, text))
+        if found.texts != (wanted := test_context.expected(members, text))
     ]
     assert wrong == []
 
