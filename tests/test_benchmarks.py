@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.measure import Bench, Run, cases_table, summary
+from benchmarks.measure import ROOT, Bench, Run, cases_table, summary
 from benchmarks.report import TARGETS, Finding, Target, file_for, in_order, kept, last, page, ratio, table
 
 
@@ -47,7 +47,7 @@ def test_a_value_is_shown_with_decimals_that_say_something() -> None:
 
 
 def test_every_target_of_the_project_has_a_benchmark() -> None:
-    sources = "".join(path.read_text() for path in Path("benchmarks").glob("*.py") if path.stem != "report")
+    sources = "".join(path.read_text() for path in (ROOT / "benchmarks").glob("*.py") if path.stem != "report")
     looped = {f"resolve_{case}" for case in ("chain", "star", "kiosks")}
     assert [name for name in TARGETS if f'"{name}"' not in sources and name not in looped] == []
 
