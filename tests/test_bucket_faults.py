@@ -275,24 +275,41 @@ def test_no_secret_is_told(faulty: bool, bucket: s3.Bucket, between: toxic.Proxy
         assert not any(secret.encode() in content for content in ours)
 
 
-def test_sigterm_while_a_server_hangs(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) -> None:
+STOPPED = "error: stopped by SIGTERM; what was committed stays, and the next run goes on from there\n"
+INTERRUPTED = "error: interrupted; what was committed stays\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "code", "message"),
+    [
+        (signal.SIGTERM, "in/c.json", 143, STOPPED),
+        (signal.SIGTERM, "list-type", 143, STOPPED),  # the main thread waits, and Python calls no handler
+        (signal.SIGINT, "in/c.json", 130, INTERRUPTED),
+    ],
+)
+def test_a_signal_while_a_server_hangs(
+    number: signal.Signals,
+    path: str,
+    code: int,
+    message: str,
+    bucket: s3.Bucket,
+    between: toxic.Proxy,
+    tmp_path: Path,
+) -> None:
     """It ends within 10 s, says so, and the next run does what it had begun."""
-    between.first(ALWAYS, "in/c.json", toxic.Fault(wait=60))
+    between.first(ALWAYS, path, toxic.Fault(wait=60))
     warehouse = tmp_path / "warehouse"
     command = [sys.executable, "-m", "loader", "load", f"{bucket.uri}/in", "--warehouse", str(warehouse)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
-        while not any("in/c.json" in path for _, path in between.seen):
+        while not any(path in asked for _, asked in between.seen):
             assert time.monotonic() < until
             assert process.poll() is None
             time.sleep(0.05)
         began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
-    assert (process.returncode, said) == (
-        143,
-        "error: stopped by SIGTERM; what was committed stays, and the next run goes on from there\n",
-    )
+    assert (process.returncode, said) == (code, message)
     between.first(0, "", toxic.Fault())
     assert load(tmp_path, f"{bucket.uri}/in").loaded == 8
