@@ -67,6 +67,11 @@ def test_the_webhook_and_storage(file: Path) -> None:
     assert found.webhook == "https://x/SECRET"
     assert "SECRET" not in repr(found) + config.as_toml(found, origins) + repr(config.as_json(found, origins))
     assert gather({}, {"LOADER_NOTIFY_WEBHOOK": "https://y"}, file)[0].webhook == "https://y"
+    with pytest.raises(UsageError) as error:
+        gather({}, {"LOADER_NOTIFY_WEBHOOK": "file:///SECRET"}, file)
+    assert str(error.value) == (
+        "LOADER_NOTIFY_WEBHOOK: is not usable. It takes webhook, an address that begins with https://."
+    )
 
 
 def test_a_flag_can_switch_off_what_the_file_switches_on(file: Path) -> None:
