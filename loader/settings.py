@@ -274,7 +274,7 @@ def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -
         if option.read is folder:
             values[name] = file.parent / values[name]
         if name == "sources":
-            kept = (each == "-" or storage.is_bucket(each) for each in values[name])
+            kept = (each == "-" or "://" in each for each in values[name])
             pairs = zip(values[name], kept, strict=True)
             values[name] = tuple(each if as_is else str(file.parent / each) for each, as_is in pairs)
     return values

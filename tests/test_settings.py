@@ -46,9 +46,11 @@ def test_flag_before_environment_before_file_before_default(file: Path) -> None:
 
 def test_sources(file: Path) -> None:
     """Of the command, else the environment, else the file; there files are relative to it."""
-    file.write_text('sources = ["in/*.gz", "-", "/data", "s3://bucket/a"]\nsince = 2026-03-01\nmax_runtime = "2h"\n')
+    file.write_text(
+        'sources = ["in/*.gz", "-", "/data", "s3://bucket/a", "s3a://b"]\nsince = 2026-03-01\nmax_runtime = "2h"\n'
+    )
     found, origins = gather({"sources": ()}, {}, file)
-    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a")
+    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a", "s3a://b")
     assert (found.since, found.max_runtime, origins["sources"]) == (date(2026, 3, 1), 7200, str(file))
     found, _ = gather({}, {"LOADER_SOURCES": "'a b' gs://x", "LOADER_SINCE": "2d"}, file)
     assert found.sources == ("a b", "gs://x")
