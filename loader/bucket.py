@@ -160,7 +160,10 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
         return BucketError(uri, why, gone=True), False
     if "InvalidPathError" in kinds:
         name = plain(match.group(1)) if (match := _OBJECT_PATH.search(text)) else "an object"
-        why = f"{name!r} is there, a name with an empty part, which can't be read. Rename it, or give another folder."
+        why = (
+            f"{name!r} is there, and a name with an empty part, a part of dots or a control character can't be read. "
+            "Rename it, or give another folder."
+        )
         return BucketError(uri, why), False
     if "/latest/" in text or "metadata.google.internal" in text or "/metadata/identity" in text:
         return BucketError(uri, f"there are no keys for {address.root}. Check {where}.", down=True), False

@@ -224,12 +224,17 @@ def test_no_keys_at_all(
     )
 
 
-def test_a_name_that_can_not_be_read(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "name"), [("odd//x.json", "odd//x.json"), ("odd/../x", "odd/../x"), ("odd/%09x", "odd/\\\\tx")]
+)
+def test_a_name_that_can_not_be_read(
+    key: str, name: str, bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path
+) -> None:
     between.first(ALWAYS, "", toxic.Fault())
-    s3.put_raw(bucket, "odd//name.json")
+    s3.put_raw(bucket, key)
     assert refused(tmp_path, bucket.uri) == (
-        f"{bucket.uri}/: 'odd//name.json' is there, a name with an empty part, which can't be read. Rename it, or give "
-        "another folder."
+        f"{bucket.uri}/: '{name}' is there, and a name with an empty part, a part of dots or a control character can't "
+        "be read. Rename it, or give another folder."
     )
     assert load(tmp_path, f"{bucket.uri}/in").loaded == 8
 
