@@ -161,7 +161,7 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
     if "InvalidPathError" in kinds:
         name = plain(match.group(1)) if (match := _OBJECT_PATH.search(text)) else "an object"
         why = (
-            f"{name!r} is there, and a name with an empty part, a part of dots or a control character can't be read. "
+            f"'{name}' is there, and a name with an empty part, a part of dots or a control character can't be read. "
             "Rename it, or give another folder."
         )
         return BucketError(uri, why), False
@@ -176,10 +176,11 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
             "and read its objects, and the clock of this machine."
         )
         return BucketError(uri, why), False
-    if status in (301, 307, 308) or "redirect" in text.lower():
+    if status in (301, 307, 308) or "redirect" in text.lower() or code == "AuthorizationHeaderMalformed":
         return BucketError(uri, f"the bucket is in another region. Check {prefix}REGION.", down=True), False
     if status and status not in _AGAIN:
-        return BucketError(uri, f"the request was refused ({answer}). Check the address, and {where}."), False
+        why = f"the request was refused ({answer}). Check the address, and the region and the keys in {where}."
+        return BucketError(uri, why), False
     if status:
         why = f"the server is overloaded or failing ({answer}), also after {len(PAUSES)} more tries."
         return BucketError(uri, f"{why} Run the same command again later.", down=True), True

@@ -214,6 +214,26 @@ def test_a_wrong_clock(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) 
     )
 
 
+def test_wrong_keys_and_regions(swift: s3.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server that checks them says it."""
+    monkeypatch.setattr(buckets, "PAUSES", ())
+    bucket = swift.bucket()
+    bucket.put({"in/a.json": page(1)})
+    for name, value in swift.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert refused(tmp_path, bucket.uri) == f"{bucket.uri}/: the bucket is in another region. Check AWS_REGION."
+    assert refused(tmp_path, f"{bucket.uri}/in").startswith(
+        f"{bucket.uri}/in: the request was refused (400). Check the address, and the region and the keys in the "
+    )
+    monkeypatch.setenv("AWS_REGION", swift.region)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "OTHER")
+    why = "permission denied (403 SignatureDoesNotMatch). Check the keys in the variables AWS_…"
+    assert refused(tmp_path, bucket.uri).startswith(f"{bucket.uri}/: {why}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OTHER")
+    assert refused(tmp_path, bucket.uri).startswith(f"{bucket.uri}/: permission denied (403 ")
+
+
 def test_no_keys_at_all(
     bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +245,7 @@ def test_no_keys_at_all(
 
 
 @pytest.mark.parametrize(
-    ("key", "name"), [("odd//x.json", "odd//x.json"), ("odd/../x", "odd/../x"), ("odd/%09x", "odd/\\\\tx")]
+    ("key", "name"), [("odd//x.json", "odd//x.json"), ("odd/../x", "odd/../x"), ("odd/%09x", "odd/\\tx")]
 )
 def test_a_name_that_can_not_be_read(
     key: str, name: str, bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path
