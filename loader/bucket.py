@@ -170,6 +170,9 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
     if code == "RequestTimeTooSkewed":
         why = f"the clock of this machine is wrong, and such requests are refused ({answer}). Set it, best by NTP."
         return BucketError(uri, why, down=True), False
+    if code == "InvalidObjectState":
+        why = f"it is archived ({answer}). Restore it there, or leave out its day with --since."
+        return BucketError(uri, why), False
     if status in (401, 403) or kinds & {"PermissionDeniedError", "UnauthenticatedError"}:
         why = (
             f"permission denied ({answer or 'no answer'}). Check the keys in {where}, whether they may list the bucket "

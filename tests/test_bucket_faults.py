@@ -120,6 +120,10 @@ def test_an_object_that_never_comes_whole(bucket: s3.Bucket, between: toxic.Prox
             toxic.Fault(403, "AccessDenied"),
             "permission denied (403 AccessDenied). Check the keys in the variables AWS_…",
         ),
+        (
+            toxic.Fault(403, "InvalidObjectState"),
+            "it is archived (403 InvalidObjectState). Restore it there, or leave out its day with --since.",
+        ),
         (toxic.Fault(404, "NoSuchKey"), "it is gone: it was deleted after it was listed."),
         (toxic.Fault(412, "PreconditionFailed"), "it was replaced while it was read. The next run reads the new one."),
         (toxic.Fault(503, "SlowDown"), "the server is overloaded or failing (503 SlowDown), also after 3 more tries."),
