@@ -21,6 +21,7 @@ from loader.records import Leaf
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
+_COUNT = "member_count"
 _JOIN = "LEFT JOIN (SELECT text, id FROM member_text WHERE member = {at}) d{at} ON d{at}.text = item.{name}"
 
 
@@ -48,10 +49,15 @@ def whole_lists(connection: duckdb.DuckDBPyConnection, lines: str, members: Sequ
 
 def whole(keys: str, context: str, members: Sequence[str], seen: Sequence[int]) -> str:
     """SQL of whether a context with these keys is whole. Never NULL. seen: `whole_lists`."""
-    found = " + ".join(f"({context}.{quote(key)} IS NOT NULL)::INTEGER" for key in members)
+    found = count(context, members)
     known = f"WHEN hash({keys}) IN ({', '.join(map(str, seen))}) THEN true " if seen else ""
     return f"""CASE WHEN len({keys}) = {found} THEN len({keys}) > 0 {known}
         ELSE coalesce({_is_whole(keys, members)}, false) END"""
+
+
+def count(context: str, members: Sequence[str]) -> str:
+    """SQL of how many members a context has."""
+    return "(" + " + ".join(f"({context}.{quote(key)} IS NOT NULL)::INTEGER" for key in members) + ")"
 
 
 def _is_whole(keys: str, members: Sequence[str]) -> str:
@@ -65,15 +71,17 @@ def type_of(members: Sequence[str]) -> dict[str, str] | str:
 
 
 def columns(members: Sequence[str], whole: str, context: str) -> str:
-    """SQL of the columns of `item` with the texts of the members of whole contexts."""
-    return "".join(
-        f", CASE WHEN {whole} THEN {context}.{quote(key)}::VARCHAR END AS {name}" for key, name in _names(members)
-    )
+    """SQL of the columns of `item` with the texts of the members of whole contexts, and how many there are."""
+    if not members:
+        return ""
+    texts = [(f"{context}.{quote(key)}::VARCHAR", name) for key, name in _names(members)]
+    made = [*texts, (count(context, members), _COUNT)]
+    return "".join(f", CASE WHEN {whole} THEN {sql} END AS {name}" for sql, name in made)
 
 
 def names(members: Sequence[str]) -> list[str]:
     """The names of these columns."""
-    return [name for _, name in _names(members)]
+    return [*(name for _, name in _names(members)), _COUNT] if members else []
 
 
 def name_of(key: str, members: Sequence[str]) -> str | None:
@@ -107,13 +115,12 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
     ids = "".join(f", d{at}.id AS {index(at)}" for at in range(len(members)))
     joins = " ".join(_JOIN.format(at=at, name=name) for at, (_, name) in enumerate(_names(members)))
     connection.execute(f"CREATE OR REPLACE TABLE member_of AS SELECT pos, call, event_table{ids} FROM item {joins}")
-    given = connection.execute(f"SELECT {', '.join(f'count({name})' for name in names(members))} FROM item").fetchall()
-    told = connection.execute(
-        f"SELECT {', '.join(f'count({index(at)})' for at in range(len(members)))} FROM member_of"
-    ).fetchall()
-    books.balance(
-        "members of contexts", dict(zip(members, given[0], strict=True)), dict(zip(members, told[0], strict=True))
-    )
+    texts = ", ".join(f"count({name})" for _, name in _names(members))
+    ((all_, *given),) = connection.execute(f"SELECT coalesce(sum({_COUNT}), 0), {texts} FROM item").fetchall()
+    ids = ", ".join(f"count({index(at)})" for at in range(len(members)))
+    (told,) = connection.execute(f"SELECT {ids} FROM member_of").fetchall()
+    books.balance("members of contexts", {"all": int(all_)}, {"all": sum(given)})
+    books.balance("members of contexts", dict(zip(members, given, strict=True)), dict(zip(members, told, strict=True)))
     connection.execute("DROP TABLE member_text")
     for name in names(members):
         connection.execute(f"ALTER TABLE item DROP COLUMN {name}")

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 import loader
-from loader import books, dedup, delta, discards, flatten, odd, read, shape, split, store
+from loader import books, context, dedup, delta, discards, flatten, odd, read, shape, split, store
 from loader.parquet import ParquetFile
 from loader.records import TablePlan
 from tests import warehouses
@@ -143,18 +143,26 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         lambda: around(shape, "scan", "DELETE FROM item WHERE id = 'a2'", first=True),
         "items of a file: 2: 11 expected, 10 found",
     ),
-    # values that shapes tell of = values there
-    "a value of a context read as columns is lost": (
-        lambda: around(split, "split", "UPDATE item SET c0 = NULL WHERE id = 'a2'"),
-        r"values of contexts: \$.app: 2 expected, 3 found",
+    # members of contexts = texts of them = their ids; values that shapes tell of = values there
+    "a member of a context is lost": (
+        lambda: around(split, "split", "UPDATE item SET m0 = NULL WHERE id = 'a2'"),
+        "members of contexts: all: 3 expected, 2 found",
     ),
-    "a path of all contexts read as columns is lost": (
-        lambda: around(split, "split", "UPDATE item SET mask0 = 0 WHERE mask0 = 1"),
-        r"values of contexts: \$.app: 3 expected, 0 found",
+    "the id of a member of a context is lost": (
+        lambda: (context, "_JOIN", context._JOIN.replace("SELECT text, id", "SELECT text, nullif(id, 0) AS id")),
+        "members of contexts: app: 3 expected, 2 found",
     ),
-    "a value of a context is lost after the scan": (
-        lambda: around(shape, "scan", "UPDATE item SET c0 = NULL WHERE id = 'a2'"),
+    "a text of a member is lost after the scan": (
+        lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),
         "values of tracks: context.app: 3 expected, 2 found",
+    ),
+    "a text of a member is lost before it is written": (
+        lambda: around(flatten, "stage", "DELETE FROM member WHERE id = 0"),
+        "texts of members: app: ",
+    ),
+    "an id of a member is lost after the scan": (
+        lambda: around(flatten, "stage", "UPDATE member_of SET i0 = NULL WHERE i0 = 1"),
+        "cells of tracks: context_app: 3 expected, 2 found",
     ),
     # rows written = rows planned
     "an event is lost after the scan": (

@@ -63,8 +63,7 @@ def read(contexts: Sequence[str], first: Sequence[str] = (USUAL,)) -> list[Read]
     """How these contexts are read after the first lines."""
     with connect(threads=1) as connection:
         members = split_contexts(connection, contexts, first)
-        names = context.names(members)
-        columns = "".join(f", {name}" for name in names)
+        columns = "".join(f", {context.name_of(key, members)}" for key in members)
         rows = connection.execute(
             f"SELECT context, passed_ip{columns} FROM item WHERE line > {split.SAMPLE_LINES} ORDER BY line"
         ).fetchall()
