@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from loader import doubts, lineage, ties
+from loader import doubts, events, lineage, ties
 from loader.errors import LoaderError, UsageError
 from loader.ties import Id
 
@@ -78,7 +78,7 @@ def find(connection: duckdb.DuckDBPyConnection, text: str) -> Asked:
 
     LoaderError where it is not known, UsageError where a bare one is of both types.
     """
-    text = text.strip()
+    text = text.strip(events.WHITE)
     for person in _rows(connection, _PERSON, person_id=text) if text.startswith("p_") else ():
         return Asked(
             ("person_id", text), "retired" if person["retired_at"] else "living", person["current_person_id"], person
@@ -86,7 +86,7 @@ def find(connection: duckdb.DuckDBPyConnection, text: str) -> Asked:
     type_, colon, id_ = text.partition(":")
     typed = bool(colon) and type_ in TYPES
     where = " WHERE id_type = $type AND id = $id" if typed else " WHERE id = $id ORDER BY id_type"
-    found = _rows(connection, _SEEN + where, **({"type": type_, "id": id_.strip()} if typed else {"id": text}))
+    found = _rows(connection, _SEEN + where, **({"type": type_, "id": id_.strip(events.WHITE)} if typed else {"id": text}))
     if not found:
         raise LoaderError(
             f"{text}: no event up to the last `loader resolve` has this id. For loads since, run: loader resolve"

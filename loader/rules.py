@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from loader import doubts
+from loader import doubts, events
 from loader.errors import LoaderError, UsageError
 from loader.resolve import Rule
 
@@ -22,14 +22,15 @@ def find(connection: duckdb.DuckDBPyConnection, text: str) -> Id:
     """
     type_, colon, rest = text.partition(":")
     if colon and type_ in TYPES:
-        if not rest.strip():
+        if not (id_ := rest.strip(events.WHITE)):
             raise UsageError(f"{text}: names no id. Give for example user_id:4711.")
-        return type_, rest.strip()
+        return type_, id_
     doubts.check(connection)
-    rows = connection.execute("SELECT id_type FROM identity.map WHERE id = $id ORDER BY id_type", {"id": text.strip()})
+    id_ = text.strip(events.WHITE)
+    rows = connection.execute("SELECT id_type FROM identity.map WHERE id = $id ORDER BY id_type", {"id": id_})
     types = [type_ for (type_,) in rows.fetchall()]
     if len(types) == 1:
-        return types[0], text.strip()
+        return types[0], id_
     if types:
         raise UsageError(f"{text}: is a user_id and an anonymous_id. Say which: user_id:{text} or anonymous_id:{text}")
     raise UsageError(
