@@ -210,6 +210,18 @@ def test_why_not(found: Found, folder: Path, ids: str, reason: str, why: str) ->
     assert bool(two["steps"]) == (ids not in ("A Q", "A K", "A Z"))
 
 
+def test_only_white_space_that_ids_are_trimmed_of_is_no_part_of_one(run: Run, tmp_path: Path) -> None:
+    load(tmp_path, r'09:00 a track @D {"userId": "\u3000x \t"}')
+    for words in ("\u3000x", "user_id:\u3000x\xa0"):
+        assert run("explain", words).stdout.startswith(r"user_id:\u3000x is p_"), words
+    result = run("explain", "x")
+    assert (result.exit_code, result.stderr[:19]) == (1, "error: x: no event ")
+    for words in ("", " ", "user_id: "):
+        result = run("explain", words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.endswith(": names no id. Give for example user_id:4711.\n"), words
+
+
 @pytest.mark.parametrize(
     ("ids", "code", "message"),
     [
