@@ -29,7 +29,7 @@ MAP = _keyed(
     "map",
     "id_type id",
     """id_type VARCHAR, id VARCHAR, person_id VARCHAR, status VARCHAR, first_seen TIMESTAMPTZ, last_seen TIMESTAMPTZ,
-    events BIGINT, own_first TIMESTAMPTZ, own_last TIMESTAMPTZ, partners BIGINT""",
+    events BIGINT, example_event_id VARCHAR, own_first TIMESTAMPTZ, own_last TIMESTAMPTZ, partners BIGINT""",
 )
 PERSONS = _keyed(
     "persons",

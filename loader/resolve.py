@@ -19,7 +19,7 @@ from loader.schema import Column
 from loader.settings import Settings
 
 APP = "resolve"  # the transactions of these tables, apart from the loads'
-MODELS = 1  # raised when the models change: what older ones made is made anew
+MODELS = 2  # raised when the models change: what older ones made is made anew
 
 Rule = dict[str, Any]
 
