@@ -1,11 +1,10 @@
 -- name: near
 -- reads: mention, said, rule, rule_changed, every_edge
 -- writes: near
--- grain: one row per id that something new says something of, or any tie away from one that a rule is on, or after that an
--- alias, a link or a trait away, or two
+-- grain: one row per id that something new says something of, or an alias, a link or a trait away from such, or two
 -- Where to look at all: the models after this see only the old rows around these ids, so that a night costs what is new. Two
--- steps, since an alias can make a hub of the id at its end, which sets the aliases of that aside. Types don't matter here: an
--- id may change its type (R5).
+-- steps, since an alias can make a hub of the id at its end, which sets the aliases of that aside. A rule says something of
+-- all that its ids are tied to. Types don't matter here: an id may change its type (R5).
 WITH said_of AS (
     SELECT id FROM mention
     UNION SELECT id_a FROM said
