@@ -253,6 +253,14 @@ def test_before_the_first_resolve(run: Run, tmp_path: Path) -> None:
     )
 
 
+def test_a_reset_at_the_end_of_time(run: Run, tmp_path: Path) -> None:
+    """It ends nothing: so no stretch has an end beyond all times."""
+    load(tmp_path, "09:00 b1 track B @K", "09:01 a1 track A @K", "9999-12-31T23:59:59.999999 out reset @K")
+    text = run("explain", "K").stdout
+    assert "- anonymous_id:K from the beginning until 2024-05-06 09:01:00: " in text
+    assert "- anonymous_id:K from 2024-05-06 09:01:00 on: " in text
+
+
 # --- where events are found -------------------------------------------------------------------------------------------
 
 
