@@ -9,7 +9,6 @@ from loader.calls import rule_columns
 from loader.keyed import Keyed
 from loader.schema import Column
 
-
 FOLDER = "identity"  # of the warehouse
 
 

@@ -20,8 +20,8 @@ _FILES = """
         SELECT unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
         FROM duckdb_views() WHERE NOT internal AND contains(sql, $folder)
     )
-    SELECT DISTINCT replace(text, chr(1), chr(39)) FROM name WHERE contains(text, $folder) AND ends_with(text, '.parquet')
-    ORDER BY ALL
+    SELECT DISTINCT replace(text, chr(1), chr(39)) FROM name
+    WHERE contains(text, $folder) AND ends_with(text, '.parquet') ORDER BY ALL
 """
 SCHEMAS = ("main", "loader", "identity", "resolved", "models")
 

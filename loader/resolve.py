@@ -146,7 +146,17 @@ def run(
 
 
 def verify(connection: duckdb.DuckDBPyConnection, settings: Settings, state: ledger.State) -> Resolved:
-    """Resolves all events beside what there is, keeping the persons' ids, and counts the rows that differ."""
+    """Resolves all events beside what there is, keeping the persons' ids, and counts the rows that differ.
+
+    LoaderError where that is not what the last run resolved: later loads, other settings, tables that are gone.
+    """
+    before = last(settings.warehouse)
+    if before is None or before.load_id != state.last_load or _is_damaged(settings.warehouse):
+        raise LoaderError(f"{settings.warehouse}: is not resolved up to its last load. Run: loader resolve")
+    if _unlike(before.options, _options(settings, state)):
+        raise LoaderError(
+            f"{settings.warehouse}: was resolved with other settings under [identity]. Run: loader resolve"
+        )
     in_force = rules(settings.warehouse)
     work = who.Work(connection, settings, state, None)
     work.run(datetime.now(UTC), in_force, in_force)

@@ -322,6 +322,15 @@ def test_verify_wants_what_is_resolved(tmp_path: Path) -> None:
         pipeline.verify(settings(tmp_path))
 
 
+def test_verify_wants_the_settings_that_it_was_resolved_with(tmp_path: Path) -> None:
+    warehouses.run(tmp_path, {"1": warehouses.lines(*FIRST)}, devices="merge")
+    with pytest.raises(
+        LoaderError, match=r": was resolved with other settings under \[identity\]\. Run: loader resolve$"
+    ):
+        pipeline.verify(settings(tmp_path))
+    assert pipeline.verify(settings(tmp_path, devices="merge")).differences == dict.fromkeys(TABLES, 0)
+
+
 # --- tables that are gone ---------------------------------------------------------------------------------------------
 
 
@@ -356,8 +365,10 @@ def test_files_of_a_table_that_are_gone(table: str, tmp_path: Path) -> None:
     for path in root.glob("*.parquet"):
         path.unlink()
     for complete in (False, True):
-        message = rf"^{re.escape(str(root))}/\S+\.parquet: this file is gone\. Remove the folder that it was in, and run: "
-        with pytest.raises(LoaderError, match=message + "loader resolve$"):
+        message = (
+            rf"^{re.escape(str(root))}/\S+: this file is gone\. Remove the folder that it was in, and run: loader res"
+        )
+        with pytest.raises(LoaderError, match=message):
             pipeline.resolve_only(settings(tmp_path), complete=complete)
     shutil.rmtree(root)
     pipeline.resolve_only(settings(tmp_path))
