@@ -196,7 +196,7 @@ def test_two_as_json(found: Found, folder: Path) -> None:
     ("ids", "reason", "why"),
     [
         ("K1 K2", "shared", "anonymous_id:K is a shared device"),
-        ("spoke1 hub", "capped", "user_id hub has aliases with 11 user ids"),
+        ("spoke1 hub", "capped", "user_id hub has aliases with more than 10 user ids"),
         ("X Y", "blocked", "user_id null: a word that is nobody's id"),
         ("E F", "unlinked", "unlinked by a rule: they said so"),
         ("A Q", "blocked", "anonymous_id:Q is nobody's"),
