@@ -14,6 +14,15 @@ from loader.db import literal, quote
 from loader.schema import Column
 
 NAME = "warehouse.duckdb"
+# The names of files in the text of views, where a quote is written twice.
+_FILES = """
+    WITH name AS (
+        SELECT unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
+        FROM duckdb_views() WHERE NOT internal AND contains(sql, $folder)
+    )
+    SELECT DISTINCT replace(text, chr(1), chr(39)) FROM name
+    WHERE contains(text, $folder) AND ends_with(text, '.parquet') ORDER BY ALL
+"""
 SCHEMAS = ("main", "loader", "identity", "resolved", "models")
 
 
@@ -120,6 +129,19 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
     )
     listed = ", ".join(literal(file) for file in files)
     return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def gone(warehouse: Path, folder: str) -> list[Path]:
+    """The files below a folder of the warehouse that `warehouse.duckdb` shows, and that are no more."""
+    path = warehouse / NAME
+    if not path.exists():
+        return []
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = connection.execute(_FILES, {"folder": f"/{folder}/"}).fetchall()
+    except duckdb.Error:
+        return []
+    return [file for (name,) in rows if not (file := Path(name)).exists()]
 
 
 def published(warehouse: Path) -> Shown | None:

@@ -233,6 +233,14 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("[identity]\ndevices = 'join'", "devices: 'join' is not usable. It takes one of attach, merge."),
         ("[identity]\nshared_device = 1", "shared_device: 1 is not usable. It takes one of by_time, none."),
         ("[identity]\nmerge_on = ['']", "merge_on: [''] is not usable. It takes a list of traits, such as email."),
+        *(  # kinds of ties, and what every identify has: an address or a time makes nobody one
+            (
+                f"[identity]\nmerge_on = ['email', '{name}']",
+                f"merge_on: ['email', '{name}'] is not usable. "
+                f"It takes a list of traits, such as email, and {name} is none.",
+            )
+            for name in ("alias", "link", "seen", "anonymous_id", "received_at", "context_ip", "context_traits_email")
+        ),
         ("[identity]\nmerge_on = 7", "merge_on: 7 is not usable. It takes a list of traits, such as email."),
         (
             "[identity]\nmax_alias_partners = 0",

@@ -165,6 +165,12 @@ def models_option(command: Command) -> Command:
     return _add(command, [option for option in OPTIONS if option.name == "models"])
 
 
+def resolving_options(command: Command) -> Command:
+    """The options of the commands that resolve and do not load: what the engine may use, the models, who is who."""
+    engine = [option for option in OPTIONS if option.name in ("memory_limit", "threads")]
+    return _add(models_option(section_options("identity")(command)), engine)
+
+
 def section_options(section: str) -> Callable[[Command], Command]:
     """An option for every setting of a table of loader.toml."""
     return lambda command: _add(command, [option for option in OPTIONS if option.section == section])
