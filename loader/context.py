@@ -47,9 +47,8 @@ def whole_lists(connection: duckdb.DuckDBPyConnection, lines: str, members: Sequ
     return [found for (found,) in rows]
 
 
-def whole(keys: str, context: str, members: Sequence[str], seen: Sequence[int]) -> str:
-    """SQL of whether a context with these keys is whole. Never NULL. seen: `whole_lists`."""
-    found = count(context, members)
+def whole(keys: str, found: str, members: Sequence[str], seen: Sequence[int]) -> str:
+    """SQL of whether a context with these keys is whole. Never NULL. found: SQL of `count`. seen: `whole_lists`."""
     known = f"WHEN hash({keys}) IN ({', '.join(map(str, seen))}) THEN true " if seen else ""
     return f"""CASE WHEN len({keys}) = {found} THEN len({keys}) > 0 {known}
         ELSE coalesce({_is_whole(keys, members)}, false) END"""
@@ -70,12 +69,12 @@ def type_of(members: Sequence[str]) -> dict[str, str] | str:
     return dict.fromkeys(members, "JSON") or "JSON"
 
 
-def columns(members: Sequence[str], whole: str, context: str) -> str:
-    """SQL of the columns of `item` with the texts of the members of whole contexts, and how many there are."""
+def columns(members: Sequence[str], whole: str, context: str, found: str) -> str:
+    """SQL of the columns of `item` with the texts of the members of whole contexts, and how many there are (`found`)."""
     if not members:
         return ""
     texts = [(f"{context}.{quote(key)}::VARCHAR", name) for key, name in _names(members)]
-    made = [*texts, (count(context, members), _COUNT)]
+    made = [*texts, (found, _COUNT)]
     return "".join(f", CASE WHEN {whole} THEN {sql} END AS {name}" for sql, name in made)
 
 

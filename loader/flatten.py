@@ -23,7 +23,6 @@ from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
 # A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
-_USED = 2  # rows for each different text, on average, at least: else a file gets a dictionary of its own
 CELLS_A_BATCH = 16 << 20
 BYTES_A_BATCH = 128 << 20
 
@@ -51,15 +50,12 @@ class Entries:
     def type(self) -> pa.DataType:
         return self.values.type
 
-    def of(self, run: pa.RecordBatch) -> pa.Array:
-        """The cells of these rows. Texts are a dictionary, that of all rows of the load if these use much of it."""
-        ids = run.column(self.index)
+    def of(self, rows: pa.RecordBatch) -> pa.Array:
+        """The cells of these rows; texts as numbers in the dictionary of all that come."""
+        ids = rows.column(self.index)
         if not pa.types.is_dictionary(self.type):
             return self.values.take(ids)
-        numbers, texts = self.values.indices.take(ids), self.values.dictionary
-        if len(texts) * _USED > len(ids):
-            return texts.take(numbers).dictionary_encode()
-        return pa.DictionaryArray.from_arrays(numbers, texts)
+        return pa.DictionaryArray.from_arrays(self.values.indices.take(ids), self.values.dictionary)
 
 
 def stage(connection: duckdb.DuckDBPyConnection) -> None:

@@ -21,7 +21,7 @@ from loader.bucket import BucketError
 from loader.fetch import Fetch
 from loader.records import GROWING, LATE, LINES, STDIN, FileRead, SourceFile
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 RAW_BYTES = 1 << 20  # of a rejected line, this much is kept
 _GIVE_UP = 3  # objects one after the other that could not be had: then the others are not tried
 _GZIP, _ZSTD, _BOM = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xef\xbb\xbf"

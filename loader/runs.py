@@ -24,6 +24,7 @@ from loader.records import NO_TABLE, TablePlan
 from loader.schema import Column
 from loader.store import ROWS_TO_COMPRESS, Written, table_folder
 
+_USED = 2  # rows for each different text, on average, at least: else a file gets a dictionary of its own
 _INSTANT = pa.timestamp("us", "Etc/UTC")  # as the engine calls UTC
 _TYPES = {
     "BIGINT": pa.int64(),
@@ -68,7 +69,7 @@ class Table:
     def _type(self, column: Column) -> pa.DataType:
         """What the column's cells are handed over as: texts of contexts as dictionaries, which they come as."""
         entries = self.entries.get(self.common.taken.get(column.name, ""))
-        return entries.type if entries else _TYPES[column.type]
+        return entries.type if entries and pa.types.is_dictionary(entries.type) else _TYPES[column.type]
 
     def close(self, day: str) -> None:
         """Ends the file of a date."""
@@ -92,8 +93,7 @@ class Table:
         """The columns of these rows."""
         made: dict[str, pa.ChunkedArray] = {}
         if cells.made:
-            needed = [_cells(run, name, self.entries) for name in cells.needs]
-            engine.register("run", pa.Table.from_arrays(needed, cells.needs))
+            engine.register("run", run.select(cells.needs))
             result = engine.sql(cells.made).to_arrow_table()
             engine.unregister("run")
             place = run.column("pos").to_numpy()  # of a call's table the rows of several events follow each other
@@ -108,13 +108,12 @@ class Table:
         for column in columns:
             type_ = self._type(column)
             if column.name in cells.taken:
-                array = _cells(run, cells.taken[column.name], self.entries)
+                array = run.column(cells.taken[column.name])
             elif column.name in made:
                 array = made[column.name]
             else:
                 array = pa.nulls(run.num_rows, type_)
-            as_dictionary = pa.types.is_dictionary(type_) and not pa.types.is_dictionary(array.type)
-            arrays.append(array.dictionary_encode() if as_dictionary else array)
+            arrays.append(_as(type_, array))
         return arrays
 
     def result(self) -> Written:
@@ -161,7 +160,8 @@ def write(
             before: list[Future[None]] = []
             for batch in rows:
                 _finish(before)  # of the batch before: it is written while this one is made
-                before = [pool.submit(add, *each) for each in _runs(batch, tables)]
+                whole = _with_members(batch, entries)
+                before = [pool.submit(add, *each) for each in _runs(whole, tables)]
             _finish(before)
         for table in tables.values():
             for day in list(table.open):
@@ -173,15 +173,28 @@ def write(
     return {table.plan.target.table: table.result() for table in tables.values()}
 
 
-def _cells(run: pa.RecordBatch, name: str, entries: Mapping[str, flatten.Entries]) -> pa.Array | pa.ChunkedArray:
-    """A column of the rows as they come, and what the members of their contexts give for it."""
-    here = run.column(name) if name in run.schema.names else None
-    if name not in entries:
-        return here
-    there = entries[name].of(run)
-    if here is None:
-        return there
-    return pc.coalesce(here, there.dictionary_decode() if isinstance(there, pa.DictionaryArray) else there)
+def _with_members(batch: pa.RecordBatch, entries: Mapping[str, flatten.Entries]) -> pa.RecordBatch:
+    """The rows with what the members of their contexts give for the cells that tables share."""
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    for name, each in entries.items():
+        there = each.of(batch)
+        if name in columns:  # of contexts that are not whole
+            there = pc.coalesce(columns[name], _plain(there))
+        columns[name] = there
+    return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
+
+
+def _plain(cells: pa.Array) -> pa.Array:
+    return cells.dictionary_decode() if isinstance(cells, pa.DictionaryArray) else cells
+
+
+def _as(type_: pa.DataType, cells: pa.Array) -> pa.Array:
+    """The cells in the type that a column of a file has. A dictionary of which few rows use much is made smaller."""
+    if not pa.types.is_dictionary(type_):
+        return cells
+    if isinstance(cells, pa.DictionaryArray) and len(cells.dictionary) * _USED <= len(cells):
+        return cells
+    return _plain(cells).dictionary_encode()
 
 
 def _finish(jobs: Sequence[Future[None]]) -> None:

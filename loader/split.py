@@ -106,13 +106,14 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
     objects = {field: f"s.{field}" for field in OBJECTS} | {"context": "context_json"}
     bad_objects = " OR ".join(f"NOT starts_with({json}, '{{')" for json in objects.values())
     passed_ip = "scalar(json_extract_string(context, '/ip'), context, '/ip')"
-    whole, other = "false", "s.context"
+    whole, found, other = "false", "0", "s.context"
     if members:
-        whole = f"NOT suspect AND {context.whole('context_keys', 's.context', members, lists.whole)}"
+        found = context.count("s.context", members)
+        whole = f"NOT suspect AND {context.whole('context_keys', 'found', members, lists.whole)}"
         other = "CASE WHEN NOT whole AND s.context IS NOT NULL THEN json_extract(text, '/context')::VARCHAR END"
-        ip = context.name_of("ip", members)
-        of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')" if ip else "NULL"
-        passed_ip = f"CASE WHEN whole THEN {of_member} ELSE {passed_ip} END"
+        ip = context.name_of("ip", members) or "NULL::VARCHAR"
+        of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')"
+        passed_ip = f"CASE WHEN {ip} IS NOT NULL THEN {of_member} WHEN context IS NOT NULL THEN {passed_ip} END"
     parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
     return f"""
     WITH listed AS (
@@ -123,9 +124,9 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
             both_keys[2] AS context_keys
         FROM (SELECT *, CASE WHEN both_keys IS NOT NULL THEN text END AS json FROM listed)
     ), fields AS (
-        SELECT *, {whole} AS whole FROM parsed
+        SELECT *, {whole} AS whole FROM (SELECT *, {found} AS found FROM parsed)
     ), named AS (
-        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(members, "whole", "s.context")}
+        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(members, "whole", "s.context", "found")}
         FROM fields
     ), typed AS (
         SELECT *, {scalars}, {times},

@@ -119,6 +119,12 @@ def losing_a_line() -> Patch:
     return read, "_split", lambda data, *limit: real(data[: data.rfind(b"\n", 0, -1) + 1], *limit)
 
 
+def losing_an_id() -> Patch:
+    """A fault in how events are given the ids of their contexts' members."""
+    join: Any = context._JOIN.replace("SELECT text, id", "SELECT text, nullif(id, 0) AS id")
+    return context, "_JOIN", join
+
+
 def without(column: str, condition: str) -> str:
     """A change for `writing`: the cells of a column are empty where the condition holds."""
     return f"SELECT * REPLACE (CASE WHEN NOT ({condition}) THEN {column} END AS {column}) FROM rows"
@@ -149,7 +155,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         "members of contexts: all: 3 expected, 2 found",
     ),
     "the id of a member of a context is lost": (
-        lambda: (context, "_JOIN", context._JOIN.replace("SELECT text, id", "SELECT text, nullif(id, 0) AS id")),
+        losing_an_id,
         "members of contexts: app: 3 expected, 2 found",
     ),
     "a text of a member is lost after the scan": (
