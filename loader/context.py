@@ -70,7 +70,7 @@ def type_of(members: Sequence[str]) -> dict[str, str] | str:
 
 
 def columns(members: Sequence[str], whole: str, context: str, found: str) -> str:
-    """SQL of the columns of `item` with the texts of the members of whole contexts, and how many there are (`found`)."""
+    """SQL of the columns of `item` with the texts of the members of whole contexts, and of their number (`found`)."""
     if not members:
         return ""
     texts = [(f"{context}.{quote(key)}::VARCHAR", name) for key, name in _names(members)]

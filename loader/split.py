@@ -126,7 +126,7 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
     ), fields AS (
         SELECT *, {whole} AS whole FROM (SELECT *, {found} AS found FROM parsed)
     ), named AS (
-        SELECT *, lower(s.type) AS call, {other} AS context_json{context.columns(members, "whole", "s.context", "found")}
+        SELECT *, lower(s.type) AS call, {other} AS context_json{members_}
         FROM fields
     ), typed AS (
         SELECT *, {scalars}, {times},
