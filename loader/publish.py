@@ -133,3 +133,15 @@ def published(warehouse: Path) -> Shown | None:
             return Shown(*connection.execute(f"SELECT {columns} FROM loader.published").fetchall()[0])
     except duckdb.Error:
         return None
+
+
+def files(warehouse: Path) -> set[str]:
+    """The paths of the files that the views of `warehouse.duckdb` name, also where the warehouse was moved since; none
+    if it is not there or not readable."""
+    shown = published(warehouse)
+    if shown is None:
+        return set()
+    with duckdb.connect(str(warehouse / NAME), read_only=True) as connection:
+        texts = connection.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
+    parts = (part.replace("\0", "'") for (text,) in texts for part in text.replace("''", "\0").split("'"))
+    return {str(warehouse) + part.removeprefix(shown.warehouse) for part in parts if part.endswith(".parquet")}
