@@ -1,4 +1,4 @@
-"""The smallest and largest value of a column in a file, as Delta has them: rounded outwards where they are cut. Pure."""
+"""The smallest and largest value of a column in a file, as Delta has them: outwards where they are cut. Pure."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -9,7 +9,7 @@ The ledger's tables have no days, and grow by a file a load.
 
 import difflib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -24,6 +24,7 @@ from loader.delta import Commit, LiveFile
 from loader.errors import LoaderError
 from loader.history import COMPACTION
 from loader.publish import view_sql
+from loader.schema import Column
 from loader.store import Written
 
 LARGE = 128 << 20  # bytes of a file that is left as it is
@@ -135,7 +136,7 @@ def _write(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     target: Target,
-    columns: Sequence[delta.Column],
+    columns: Sequence[Column],
     groups: Mapping[str, Sequence[LiveFile]],
     number: int,
 ) -> Commit:
@@ -162,7 +163,7 @@ def _write_one(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     target: Target,
-    columns: Sequence[delta.Column],
+    columns: Sequence[Column],
     day: str,
     files: Sequence[LiveFile],
     number: int,
@@ -177,11 +178,8 @@ def _write_one(
     written = store.write(
         connection, warehouse, target.folder, sql, number, rows, dates, len(columns), order=_BY_TIME if day else ""
     )
+    found = {name: count for name, count in written.cells.items() if name != PARTITION}
     what = f"{target.name}{f' of {day}' if day else ''}"
     books.balance(f"rows of {what}, compacted", {what: rows}, {what: written.rows})
-    books.balance(f"cells of {what}, compacted", widen.filled(connection, files), _without(written.cells, {PARTITION}))
+    books.balance(f"cells of {what}, compacted", widen.filled(connection, files), found)
     return written
-
-
-def _without(cells: Mapping[str, int], names: Collection[str]) -> dict[str, int]:
-    return {name: count for name, count in cells.items() if name not in names}

@@ -226,9 +226,13 @@ def _add_action(file: DeltaFile, new_rows: bool) -> AddAction:
 
 
 def _removals(table: DeltaTable, paths: Sequence[str]) -> list[RemoveAction]:
-    live = {file["path"]: file for file in _live(table)} if paths else {}
     now = int(time.time() * 1000)
-    return [RemoveAction(path, False, now, live[path]["size_bytes"], live[path].get("partition")) for path in paths]
+    live = {file["path"]: file for file in _live(table)} if paths else {}
+    removals = []
+    for path in paths:
+        partition: dict[str, str | None] = {name: str(day) for name, day in live[path].get("partition", {}).items()}
+        removals.append(RemoveAction(path, False, now, live[path]["size_bytes"], partition))
+    return removals
 
 
 def _properties(columns: Sequence[Column]) -> dict[str, str | None]:
