@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from benchmarks import generate
+from benchmarks.nights import nights
 from loader.calls import CALL_TABLES
 from tests import s3
 
@@ -290,6 +291,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Bench], Iterator[str]], Sequence[int], int
     "rerun": (rerun, (20_000,), 3, lambda _: "imports alone"),
     "bucket": (bucket, (200 * OBJECT_EVENTS,), 1, lambda _: "from disk"),
     "tables": (tables, (200_000,), 3, lambda case: case.replace("1000 names", "30 names")),
+    "nights": (nights, (20_000,), 3, lambda case: case.replace("compacted", "as loaded")),
 }
 
 
