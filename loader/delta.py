@@ -221,7 +221,7 @@ def _check_table(table: DeltaTable, commit: Commit) -> None:
             raise TableError(f"{commit.name}.{column.name}: to make {wanted} of {column.type} takes an overwrite")
 
 
-def _add_action(file: DeltaFile, new_rows: bool) -> AddAction:
+def _add_action(file: DeltaFile, new_rows: bool = True) -> AddAction:
     return AddAction(file.path, file.size, file.partition, int(time.time() * 1000), new_rows, file.stats)
 
 
