@@ -21,7 +21,7 @@ DAYS, NIGHTS_A_DAY, NAMES = 365, 3, 33  # 33 events and 7 calls: 40 tables
 AS_LOADED, COMPACTED = "as loaded", "compacted"
 QUERIES = {
     "a year": "SELECT count(*), event FROM tracks GROUP BY event",
-    "30 days": "SELECT count(*), event FROM tracks WHERE received_date >= DATE '2027-02-01' GROUP BY event",
+    "30 days": "SELECT count(*), event FROM tracks WHERE received_date >= DATE '2026-02-01' GROUP BY event",
     "a table": "SELECT date_trunc('month', \"timestamp\"), count(DISTINCT anonymous_id) FROM {event} GROUP BY ALL",
     "all tables": "SELECT {counts}",
 }
@@ -36,6 +36,8 @@ def nights(bench: "Bench") -> Iterator[str]:
             source = bench.work / "night.jsonl"
             print(f"night {night + 1} of {NIGHTS_A_DAY}, {events:,} events", file=sys.stderr)
             generate.write(source, events, night + 1, names=NAMES, days=DAYS)
+            # what is received tomorrow, by its own word, would count as received today
+            source.write_text(source.read_text().replace("2026-", "2025-").replace("2027-", "2026-"))
             bench.load("load", events, night + 1, source, warehouse, before=night * events)
         queries = _queries(warehouse)
         before = _measure(bench, warehouse, events, queries, AS_LOADED)
