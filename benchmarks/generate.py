@@ -484,16 +484,18 @@ CALLS = ("track", "page", "screen", "identify", "group", "alias", "reset")
 CALL_SHARES = {True: (78.7, 14.3, 0, 4, 1.2, 0.8, 1), False: (83, 0, 10, 4, 1.2, 0.8, 1)}
 
 
-def event_lines(events: int, seed: int, *, names: int = 30, days: int = 2) -> Iterator[str]:
-    """`events` lines without line ends, in the order of `receivedAt`: evenly over `days` days from 2 March 2026."""
+def event_lines(events: int, seed: int, *, names: int = 30, days: int = 2, first_day: int = 0) -> Iterator[str]:
+    """`events` lines without line ends, in the order of `receivedAt`: evenly over `days` days, of which the first is so
+    many days after 2 March 2026."""
+    begin = START_MS + first_day * 86_400_000
     rng = random.Random(f"events {seed}")
     r, bits = rng.random, rng.getrandbits
     catalogue, makers, cumulative = event_catalogue(names)
     calls = {web: [share / 100 for share in accumulate(shares)] for web, shares in CALL_SHARES.items()}
     step = days * 86_400_000 / max(events, 1)
-    visits = [Visit(rng, START_MS) for _ in range(max(1, min(3000, events // 20)))]
+    visits = [Visit(rng, begin) for _ in range(max(1, min(3000, events // 20)))]
     for i in range(events):
-        received = START_MS + int(i * step)
+        received = begin + int(i * step)
         at = int(r() * len(visits))
         v = visits[at]
         v.left -= 1
@@ -571,9 +573,11 @@ def _write_lines(path: Path, lines: Iterator[str], count: int, gzip: bool) -> No
             count -= len(block)
 
 
-def write(path: Path, events: int, seed: int, *, names: int = 30, days: int = 2, gzip: bool = False) -> None:
+def write(
+    path: Path, events: int, seed: int, *, names: int = 30, days: int = 2, first_day: int = 0, gzip: bool = False
+) -> None:
     """Write one file of `events` lines."""
-    _write_lines(path, event_lines(events, seed, names=names, days=days), events, gzip)
+    _write_lines(path, event_lines(events, seed, names=names, days=days, first_day=first_day), events, gzip)
 
 
 def write_files(

@@ -1,19 +1,20 @@
 """What it costs to work out who is who: a night's new events on a long history, and the worst that ids can do.
 
-Every figure is of one `loader resolve` process: wall clock, CPU seconds, peak of resident memory. Events are thin: who
-is who reads little of them. `python -m benchmarks.identity --help` says what can be asked for.
+What is measured is a `loader resolve`. Events are thin: who is who reads little of them.
 """
 
-import argparse
-import json
-import tempfile
-from collections.abc import Callable
-from functools import partial
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 
-from benchmarks.run import apart, process
+from benchmarks.checks import check_warehouse, expect
+from benchmarks.measure import Bench, apart, process
+from benchmarks.report import ratio
+
+LONG = 10  # times the history
+FIRST = "first, of all"
 
 # Visits of 7 events by people who may come again; of these a third say who they are. Two devices each.
 _HISTORY = """
@@ -70,66 +71,75 @@ def write(path: Path, sql: str) -> None:
         connection.execute(f"COPY ({sql}) TO '{path}' (FORMAT json)")
 
 
-def loader(work: Path, warehouse: Path, *words: str | Path) -> tuple[float, float, int]:
-    """Wall seconds, CPU seconds and peak bytes of a command."""
-    return process(["-m", "loader", *words, "--warehouse", warehouse, "--quiet"], work)
+def identity(bench: Bench) -> Iterator[str]:
+    """A night on a history and on ten times that; then chains, stars and kiosks, by event against a history's first."""
+    for events in bench.sizes:
+        new = max(events // 5, 1)
+        worst = {
+            "chain": (_CHAIN.format(size=events), events, events - 1, ("--max-alias-partners", "10")),
+            "star": (_STAR.format(size=events), events, events, ()),
+            "kiosks": (_KIOSKS.format(size=4 * events), 4 * events, 4 * events, ()),
+        }
+        for i in range(1, bench.repetitions + 1):
+            for old in (events, LONG * events):
+                _nights(bench, old, new, i)
+            for case, (sql, size, rows, options) in worst.items():
+                persons, largest = _worst(bench, case, sql, size, rows, i, options)
+                yield f"{case}, {size:,}: {persons:,} persons, the largest has {largest:,} ids"
+        short, long = (bench.figures(_night(old), new) for old in (events, LONG * events))
+        bench.find("resolve_history", events, ratio(long, short))
+        for case, (_, size, _, _) in worst.items():
+            bench.find(f"resolve_{case}", events, ratio(bench.an_event(case, size), bench.an_event(FIRST, events)))
 
 
-def night(work: Path, old: int, new: int) -> dict[str, float]:
-    """Resolving a night's events on a history: once all of that, then the new ones, then nothing differs."""
-    warehouse = work / "warehouse"
-    apart(history, work / "old.jsonl", old, old // 20, 1)
-    loader(work, warehouse, "load", work / "old.jsonl")
-    (work / "old.jsonl").unlink()
-    first = loader(work, warehouse, "resolve")
-    found = {
-        "history": float(old),
-        "new": float(new),
-        "first_wall": first[0],
-        "first_cpu": first[1],
-        "first_mb": first[2] / 1e6,
-    }
-    for at in range(2):  # the second night, too: rows may be folded together in one of them
-        apart(history, work / "new.jsonl", new, old // 20, 2 + at, f"2026-04-{at + 1:02d}", 1)
-        loader(work, warehouse, "load", work / "new.jsonl")
-        wall, cpu, peak = loader(work, warehouse, "resolve")
-        found |= {f"night{at + 1}_wall": wall, f"night{at + 1}_cpu": cpu, f"night{at + 1}_mb": peak / 1e6}
-    return found
+def _night(old: int) -> str:
+    return f"night on {old:,}"
 
 
-def worst(work: Path, name: str, sql: str, size: int) -> dict[str, float]:
-    """Resolving events that are hard on who is who."""
-    warehouse = work / "warehouse"
-    apart(write, work / "events.jsonl", sql.format(size=size))
-    loader(work, warehouse, "load", work / "events.jsonl")
-    wall, cpu, peak = loader(work, warehouse, "resolve", *(("--max-alias-partners", "10") if name == "chain" else ()))
-    largest, persons = apart(largest_person, warehouse)
-    return {name: float(size), "wall": wall, "cpu": cpu, "mb": peak / 1e6, "persons": persons, "largest": largest}
+def _nights(bench: Bench, old: int, new: int, repetition: int) -> None:
+    """Resolves a history at once, then the new events of two nights: rows may be folded together in one of them."""
+    warehouse, source = bench.work / "warehouse", bench.work / "events.jsonl"
+    apart(history, source, old, max(old // 20, 1), 1)
+    _load(bench, source, warehouse, old)
+    _resolve(bench, FIRST, old, repetition, warehouse)
+    for at in range(2):
+        apart(history, source, new, max(old // 20, 1), 2 + at, f"2026-04-{at + 1:02d}", 1)
+        _load(bench, source, warehouse, old + (at + 1) * new)
+        _resolve(bench, _night(old), new, repetition, warehouse)
+    shutil.rmtree(warehouse)
+
+
+def _worst(
+    bench: Bench, case: str, sql: str, size: int, rows: int, repetition: int, options: tuple[str, ...]
+) -> tuple[int, int]:
+    """Resolves events that are hard on who is who; the number of persons, and the most ids of one."""
+    warehouse, source = bench.work / "warehouse", bench.work / "events.jsonl"
+    apart(write, source, sql)
+    _load(bench, source, warehouse, rows)
+    _resolve(bench, case, size, repetition, warehouse, *options)
+    persons, largest = apart(largest_person, warehouse)
+    if case == "chain":
+        expect(warehouse, {"persons": (persons, 1), "ids of the chain": (largest, size)})
+    shutil.rmtree(warehouse)
+    return persons, largest
+
+
+def _load(bench: Bench, source: Path, warehouse: Path, events: int) -> None:
+    """Loads these events, so that there are so many."""
+    process(["-m", "loader", "load", source, "--warehouse", warehouse, "--quiet"], bench.work)
+    source.unlink()
+    apart(check_warehouse, warehouse, events)
+
+
+def _resolve(bench: Bench, case: str, events: int, repetition: int, warehouse: Path, *options: str) -> None:
+    command: list[str | Path] = ["-m", "loader", "resolve", "--warehouse", warehouse, "--quiet", *options]
+    bench.measure(case, events, repetition, None, command)
 
 
 def largest_person(warehouse: Path) -> tuple[int, int]:
-    """The most ids that a person has, and the number of persons."""
+    """The number of persons, and the most ids that one has."""
     with duckdb.connect(str(warehouse / "warehouse.duckdb"), read_only=True) as connection:
         return connection.execute(
-            "SELECT max(ids), count(*) FROM (SELECT count(*) AS ids FROM identity.map WHERE person_id IS NOT NULL "
+            "SELECT count(*), max(ids) FROM (SELECT count(*) AS ids FROM identity.map WHERE person_id IS NOT NULL "
             "GROUP BY person_id)"
         ).fetchall()[0]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--history", type=int, nargs="*", default=[1_000_000, 4_000_000, 10_000_000], help="events")
-    parser.add_argument("--new", type=int, default=200_000, help="events of a night")
-    parser.add_argument("--worst", nargs="*", choices=["chain", "star", "kiosks"], default=["chain", "star", "kiosks"])
-    parser.add_argument("--size", type=int, help="of the worst cases; by default 1 M ids, 4 M events with kiosks")
-    asked = parser.parse_args()
-    sizes = {"chain": (_CHAIN, 1_000_000), "star": (_STAR, 1_000_000), "kiosks": (_KIOSKS, 4_000_000)}
-    cases: list[Callable[[Path], dict[str, float]]] = [partial(night, old=old, new=asked.new) for old in asked.history]
-    cases += [partial(worst, name=name, sql=sizes[name][0], size=asked.size or sizes[name][1]) for name in asked.worst]
-    for case in cases:
-        with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps({name: round(value, 2) for name, value in case(Path(folder)).items()}), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,14 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 import duckdb
 
 from benchmarks import generate
-
-if TYPE_CHECKING:  # it imports this module
-    from benchmarks.run import Bench
+from benchmarks.measure import Bench
 
 DAYS, NIGHTS_A_DAY, NAMES = 365, 3, 33  # 33 events and 7 calls: 40 tables
 AS_LOADED, COMPACTED = "as loaded", "compacted"
@@ -28,26 +25,21 @@ QUERIES = {
 _RUN = "import sys, duckdb; [duckdb.connect(sys.argv[1], read_only=True).execute(sys.argv[2]).fetchall()]"
 
 
-def nights(bench: "Bench") -> Iterator[str]:
+def nights(bench: Bench) -> Iterator[str]:
     """Queries over a year of small files, and over what `loader compact` makes of them. events: of a load."""
     for events in bench.sizes:
         warehouse = bench.work / f"nights-{events}"
         for night in range(NIGHTS_A_DAY):
             source = bench.work / "night.jsonl"
             print(f"night {night + 1} of {NIGHTS_A_DAY}, {events:,} events", file=sys.stderr)
-            generate.write(source, events, night + 1, names=NAMES, days=DAYS)
-            # what is received tomorrow, by its own word, would count as received today
-            source.write_text(source.read_text().replace("2026-", "2025-").replace("2027-", "2026-"))
+            generate.write(source, events, night + 1, names=NAMES, days=DAYS, first_day=-DAYS)
             bench.load("load", events, night + 1, source, warehouse, before=night * events)
         queries = _queries(warehouse)
         before = _measure(bench, warehouse, events, queries, AS_LOADED)
         bench.measure("compact", events, 1, source, ["-m", "loader", "compact", "--warehouse", warehouse])
         after = _measure(bench, warehouse, events, queries, COMPACTED)
         for name in queries:
-            old, new = (
-                median(run.wall_seconds for run in bench.runs if (run.case, run.events) == (f"{name}, {state}", events))
-                for state in (AS_LOADED, COMPACTED)
-            )
+            old, new = (median(bench.figures(f"{name}, {state}", events)) for state in (AS_LOADED, COMPACTED))
             yield f"{name}: {new / old:.2f} x the time, over {after} files instead of {before}"
 
 
@@ -59,7 +51,7 @@ def _queries(warehouse: Path) -> dict[str, str]:
     return {name: sql.format(event=names[0], counts=counts) for name, sql in QUERIES.items()}
 
 
-def _measure(bench: "Bench", warehouse: Path, events: int, queries: dict[str, str], state: str) -> int:
+def _measure(bench: Bench, warehouse: Path, events: int, queries: dict[str, str], state: str) -> int:
     """Measures the queries, each in a process of its own. The number of files that the views name."""
     file = warehouse / "warehouse.duckdb"
     for name, sql in queries.items():

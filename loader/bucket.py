@@ -160,23 +160,30 @@ def _explain(address: Address, uri: str, error: Exception) -> tuple[BucketError,
         return BucketError(uri, why, gone=True), False
     if "InvalidPathError" in kinds:
         name = plain(match.group(1)) if (match := _OBJECT_PATH.search(text)) else "an object"
-        why = f"{name!r} is there, a name with an empty part, which can't be read. Rename it, or give another folder."
+        why = (
+            f"'{name}' is there, and a name with an empty part, a part of dots or a control character can't be read. "
+            "Rename it, or give another folder."
+        )
         return BucketError(uri, why), False
     if "/latest/" in text or "metadata.google.internal" in text or "/metadata/identity" in text:
         return BucketError(uri, f"there are no keys for {address.root}. Check {where}.", down=True), False
     if code == "RequestTimeTooSkewed":
         why = f"the clock of this machine is wrong, and such requests are refused ({answer}). Set it, best by NTP."
         return BucketError(uri, why, down=True), False
+    if code == "InvalidObjectState":
+        why = f"it is archived ({answer}). Restore it there, or leave out its day with --since."
+        return BucketError(uri, why), False
     if status in (401, 403) or kinds & {"PermissionDeniedError", "UnauthenticatedError"}:
         why = (
             f"permission denied ({answer or 'no answer'}). Check the keys in {where}, whether they may list the bucket "
             "and read its objects, and the clock of this machine."
         )
         return BucketError(uri, why), False
-    if status in (301, 307, 308) or "redirect" in text.lower():
+    if status in (301, 307, 308) or "redirect" in text.lower() or code == "AuthorizationHeaderMalformed":
         return BucketError(uri, f"the bucket is in another region. Check {prefix}REGION.", down=True), False
     if status and status not in _AGAIN:
-        return BucketError(uri, f"the request was refused ({answer}). Check the address, and {where}."), False
+        why = f"the request was refused ({answer}). Check the address, and the region and the keys in {where}."
+        return BucketError(uri, why), False
     if status:
         why = f"the server is overloaded or failing ({answer}), also after {len(PAUSES)} more tries."
         return BucketError(uri, f"{why} Run the same command again later.", down=True), True

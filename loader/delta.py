@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
 
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
@@ -370,6 +369,8 @@ def _legible(root: Path) -> Iterator[None]:
 
 
 def _live(table: DeltaTable) -> list[dict[str, Any]]:
+    import pyarrow as pa  # here, as it takes a tenth of a second, and most commands do without
+
     actions = pa.table(table.get_add_actions())
     wanted = [name for name in ("path", "size_bytes", "num_records", "partition") if name in actions.column_names]
     files: list[dict[str, Any]] = actions.select(wanted).to_pylist()

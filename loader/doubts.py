@@ -5,14 +5,27 @@ from typing import Any
 
 import duckdb
 
-from loader.errors import LoaderError
+from loader import events
+from loader.errors import LoaderError, UsageError
 from loader.text import number, table
+
+TYPES = ("user_id", "anonymous_id")
 
 _RULES = "SELECT action, type_a, id_a, type_b, id_b, reason, added_at FROM identity.rules ORDER BY added_at, id_a, id_b"
 _CONFLICTS = """
     SELECT kind, id_type, id, persons, events, example_event_ids FROM identity.conflicts
     ORDER BY kind, events DESC, id_type, id
 """
+
+
+def named(text: str) -> tuple[str | None, str]:
+    """The type with which a person gives an id, as in `user_id:A` (None: a bare one), and the id, trimmed as those of
+    events are. UsageError where that is none."""
+    type_, colon, rest = text.partition(":")
+    typed = bool(colon) and type_ in TYPES
+    if id_ := (rest if typed else text).strip(events.WHITE):
+        return (type_ if typed else None), id_
+    raise UsageError(f"{text if typed else repr(text)}: names no id. Give for example user_id:4711.")
 
 
 def check(connection: duckdb.DuckDBPyConnection) -> None:

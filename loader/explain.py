@@ -15,7 +15,6 @@ from loader import doubts, lineage, ties
 from loader.errors import LoaderError, UsageError
 from loader.ties import Id
 
-TYPES = ("user_id", "anonymous_id")
 IDS, DEEP, ROWS = 50, 12, 10  # how many ids of a person are shown, how far from the first; how many of anything else
 
 Tie = dict[str, Any]
@@ -76,17 +75,15 @@ class Asked:
 def find(connection: duckdb.DuckDBPyConnection, text: str) -> Asked:
     """The id that a person means: `user_id:A`, `anonymous_id:D`, bare where it is of one type only, or a `p_…`.
 
-    LoaderError where it is not known, UsageError where a bare one is of both types.
+    LoaderError where it is not known, UsageError where a bare one is of both types, or none is given.
     """
-    text = text.strip()
-    for person in _rows(connection, _PERSON, person_id=text) if text.startswith("p_") else ():
+    type_, id_ = doubts.named(text)
+    for person in _rows(connection, _PERSON, person_id=id_) if not type_ and id_.startswith("p_") else ():
         return Asked(
-            ("person_id", text), "retired" if person["retired_at"] else "living", person["current_person_id"], person
+            ("person_id", id_), "retired" if person["retired_at"] else "living", person["current_person_id"], person
         )
-    type_, colon, id_ = text.partition(":")
-    typed = bool(colon) and type_ in TYPES
-    where = " WHERE id_type = $type AND id = $id" if typed else " WHERE id = $id ORDER BY id_type"
-    found = _rows(connection, _SEEN + where, **({"type": type_, "id": id_.strip()} if typed else {"id": text}))
+    where = " WHERE id_type = $type AND id = $id" if type_ else " WHERE id = $id ORDER BY id_type"
+    found = _rows(connection, _SEEN + where, **({"type": type_} if type_ else {}), id=id_)
     if not found:
         raise LoaderError(
             f"{text}: no event up to the last `loader resolve` has this id. For loads since, run: loader resolve"
@@ -126,7 +123,7 @@ def one(connection: duckdb.DuckDBPyConnection, text: str) -> dict[str, Any]:
             "reason": _blocked(connection, asked, aside),
             "person": person,
             "identifiers": identifiers,
-            "more_identifiers": max(ids - sum(each["id_type"] in TYPES for each in identifiers), 0),
+            "more_identifiers": max(ids - sum(each["id_type"] in doubts.TYPES for each in identifiers), 0),
             "aside": aside,
             "more_aside": found.aside - len(aside),
             "stretches": stretches,

@@ -26,7 +26,7 @@ class Fetch:
         self._stop = stop
         self._settings = settings
         self._buckets: dict[str, Bucket] = {}
-        self._files = deque(file for file in files if storage.is_bucket(file.uri))
+        self._files = deque(file for file in files if storage.is_bucket(file.uri) and file.size)
         self._asked = 0  # bytes of the first of these
         self._ahead: deque[tuple[str, Future[memoryview]]] = deque()
 
@@ -38,8 +38,10 @@ class Fetch:
         self._stop.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def open(self, file: SourceFile) -> io.RawIOBase:
+    def open(self, file: SourceFile) -> io.RawIOBase | io.BytesIO:
         """The bytes of an object, as they are stored. Reading them raises BucketError."""
+        if not file.size:
+            return io.BytesIO()
         while self._ahead and self._ahead[0][0] != file.uri:  # the rest of one before that was not read to its end
             self._ahead.popleft()[1].cancel()
         while not self._ahead and self._files and self._files[0].uri != file.uri:

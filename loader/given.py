@@ -12,6 +12,7 @@ from loader import calls
 CONFLICTS = ("discard", "widen", "fail")
 DEVICES = ("attach", "merge")
 SHARED_DEVICE = ("by_time", "none")
+_TIES = ("seen", "alias", "link")  # kinds of ties beside traits
 
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:(|[KMGT])B|([KMGT])iB)?", re.IGNORECASE)
@@ -125,7 +126,12 @@ def traits(value: Any) -> tuple[str, ...]:
     names = value.split(",") if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError("a list of traits, such as email")
-    return tuple(dict.fromkeys(name.strip() for name in names))
+    found = tuple(dict.fromkeys(name.strip() for name in names))
+    none = {*_TIES, *(column.name for column in calls.rule_columns("identify", event_table=False, full_event=True))}
+    for name in found:
+        if name in none or name.startswith("context_"):
+            raise ValueError(f"a list of traits, such as email, and {name} is none")
+    return found
 
 
 def text(value: Any) -> str:

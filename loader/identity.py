@@ -9,13 +9,20 @@ from loader.calls import rule_columns
 from loader.keyed import Keyed
 from loader.schema import Column
 
+FOLDER = "identity"  # of the warehouse
+
+
+def folder(name: str) -> str:
+    """The folder of a table of identity, relative to the warehouse."""
+    return f"{FOLDER}/{name}"
+
 
 def _columns(text: str) -> tuple[Column, ...]:
     return tuple(Column(*pair.split()) for pair in text.replace("\n", " ").split(","))
 
 
 def _keyed(name: str, key: str, columns: str) -> Keyed:
-    return Keyed(name, f"identity/{name}", tuple(key.split()), _columns(columns))
+    return Keyed(name, folder(name), tuple(key.split()), _columns(columns))
 
 
 EDGES = _keyed(
@@ -29,7 +36,7 @@ MAP = _keyed(
     "map",
     "id_type id",
     """id_type VARCHAR, id VARCHAR, person_id VARCHAR, status VARCHAR, first_seen TIMESTAMPTZ, last_seen TIMESTAMPTZ,
-    events BIGINT, own_first TIMESTAMPTZ, own_last TIMESTAMPTZ, partners BIGINT""",
+    events BIGINT, example_event_id VARCHAR, own_first TIMESTAMPTZ, own_last TIMESTAMPTZ, partners BIGINT""",
 )
 PERSONS = _keyed(
     "persons",
@@ -54,6 +61,7 @@ USER_TRAITS = _keyed(
     "person_id",
     """person_id VARCHAR, trait VARCHAR, value VARCHAR, set_at TIMESTAMPTZ, event_id VARCHAR, previous_value VARCHAR""",
 )
+KEYED = (EDGES, MAP, PERSONS, INTERVALS, SESSIONS, USER_TRAITS)
 CHANGES = _columns("""load_id BIGINT, kind VARCHAR, old_id VARCHAR, new_id VARCHAR,
     id_type_a VARCHAR, id_a VARCHAR, id_type_b VARCHAR, id_b VARCHAR, event_id VARCHAR""")
 RULES = _columns("""action VARCHAR, type_a VARCHAR, id_a VARCHAR, type_b VARCHAR, id_b VARCHAR,
@@ -66,11 +74,6 @@ PERSON = _columns("""person_id VARCHAR, primary_user_id VARCHAR, user_ids JSON, 
     first_seen TIMESTAMPTZ, last_seen TIMESTAMPTZ, events BIGINT, sessions BIGINT""")
 OVERSIZE = 50  # user ids of a person; more are an alarm (R8; sql/views/conflicts.sql has it, too)
 LISTS = ("user_ids", "anonymous_ids")  # text of JSON on disk, lists for analysts
-
-
-def folder(name: str) -> str:
-    """The folder of a table of identity, relative to the warehouse."""
-    return f"identity/{name}"
 
 
 def free(name: str, taken: Sequence[str]) -> str:

@@ -1,5 +1,6 @@
 """Posts a summary to a webhook: what is tried again, and that a fault of it is never one of the load."""
 
+import http.client
 import json
 import time
 import urllib.error
@@ -9,6 +10,7 @@ from typing import Any
 
 PAUSES = (1.0, 3.0)  # seconds before it is tried again
 _TIMEOUT = 10  # seconds
+_UNUSABLE = "its address is not usable"
 
 
 def post(address: str, summary: Mapping[str, Any]) -> str | None:
@@ -30,8 +32,12 @@ def post(address: str, summary: Mapping[str, Any]) -> str | None:
                 return why
         except OSError as error:
             reason = getattr(error, "reason", error)
+            if isinstance(reason, str):  # nothing was asked as yet
+                return _UNUSABLE
             why = getattr(reason, "strerror", None) or type(reason).__name__
-        except ValueError:
-            return "its address is not usable"
+        except (ValueError, http.client.InvalidURL):  # what they say holds the address
+            return _UNUSABLE
+        except http.client.HTTPException:
+            why = "its answer is not HTTP"
         time.sleep(pause)
     return why

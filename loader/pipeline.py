@@ -137,15 +137,15 @@ def resolve_only(
 
 
 def verify(settings: Settings) -> resolve.Resolved:
-    """Resolves all events beside what there is, and counts the rows that differ; changes nothing."""
+    """Resolves all events beside what there is, and counts the rows that differ; changes nothing.
+
+    Raises LoaderError where the last run did not resolve just that.
+    """
     settings = replace(settings, warehouse=store.check_path(settings.warehouse))
     store.check_format(settings.warehouse)
     with store.locked(settings.warehouse), _engine(settings) as connection:
         _recover(settings.warehouse)
-        state = ledger.read(connection, settings.warehouse)
-        if (run := resolve.last(settings.warehouse)) is None or run.load_id != state.last_load:
-            raise LoaderError(f"{settings.warehouse}: is not resolved up to its last load. Run: loader resolve")
-        return resolve.verify(connection, settings, state)
+        return resolve.verify(connection, settings, ledger.read(connection, settings.warehouse))
 
 
 def _resolve(

@@ -14,6 +14,15 @@ from loader.db import literal, quote
 from loader.schema import Column
 
 NAME = "warehouse.duckdb"
+# The names of files in the text of views, where a quote is written twice.
+_FILES = """
+    WITH name AS (
+        SELECT unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
+        FROM duckdb_views() WHERE NOT internal AND contains(sql, $folder)
+    )
+    SELECT DISTINCT replace(text, chr(1), chr(39)) FROM name
+    WHERE contains(text, $folder) AND ends_with(text, '.parquet') ORDER BY ALL
+"""
 SCHEMAS = ("main", "loader", "identity", "resolved", "models")
 
 
@@ -122,6 +131,19 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
     return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true, {hive})"
 
 
+def gone(warehouse: Path, folder: str) -> list[Path]:
+    """The files below a folder of the warehouse that `warehouse.duckdb` shows, and that are no more."""
+    path = warehouse / NAME
+    if not path.exists():
+        return []
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            rows = connection.execute(_FILES, {"folder": f"/{folder}/"}).fetchall()
+    except duckdb.Error:
+        return []
+    return [file for (name,) in rows if not (file := Path(name)).exists()]
+
+
 def published(warehouse: Path) -> Shown | None:
     """What `warehouse.duckdb` shows; None if it is not there or not readable."""
     path = warehouse / NAME
@@ -142,6 +164,5 @@ def files(warehouse: Path) -> set[str]:
     if shown is None:
         return set()
     with duckdb.connect(str(warehouse / NAME), read_only=True) as connection:
-        texts = connection.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
-    parts = (part.replace("\0", "'") for (text,) in texts for part in text.replace("''", "\0").split("'"))
-    return {str(warehouse) + part.removeprefix(shown.warehouse) for part in parts if part.endswith(".parquet")}
+        rows = connection.execute(_FILES, {"folder": "/"}).fetchall()
+    return {str(warehouse) + name.removeprefix(shown.warehouse) for (name,) in rows}

@@ -13,13 +13,14 @@ from typing import Any
 
 import duckdb
 
-from loader import delta, identity, ledger, store, who
+from loader import delta, history, identity, ledger, publish, store, who
+from loader.errors import LoaderError
 from loader.publish import view_sql
 from loader.schema import Column
 from loader.settings import Settings
 
 APP = "resolve"  # the transactions of these tables, apart from the loads'
-MODELS = 1  # raised when the models change: what older ones made is made anew
+MODELS = 2  # raised when the models change: what older ones made is made anew
 
 Rule = dict[str, Any]
 
@@ -88,6 +89,7 @@ def rules(warehouse: Path) -> list[Rule]:
 def _table(warehouse: Path, name: str, columns: tuple[Column, ...]) -> str:
     root = warehouse / identity.folder(name)
     files = [file.path for file in delta.snapshot(root).files] if delta.exists(root) else []
+    _check_files(root, files)
     return view_sql(columns, files, partitioned=False)
 
 
@@ -103,11 +105,13 @@ def run(
 
     complete: look at all events, not only the new ones. wanted: the operator's rules from now on; None leaves them.
     """
-    started, before, old_rules = datetime.now(UTC), last(settings.warehouse), rules(settings.warehouse)
+    started, damaged = datetime.now(UTC), _is_damaged(settings.warehouse)
+    before, old_rules = last(settings.warehouse), rules(settings.warehouse)
     new_rules = old_rules if wanted is None else list(wanted)
     options = _options(settings, state)
     complete = (
         complete
+        or damaged
         or before is None
         or _unlike(before.options, options)
         or _amended(connection, settings.warehouse, before)
@@ -117,7 +121,7 @@ def run(
     since = who.Since(before.load_id, before.file_id, before.clean) if before and not complete else None
     work = who.Work(connection, settings, state, since)
     work.run(started, old_rules, new_rules)
-    resolve_id = before.resolve_id + 1 if before else 1
+    resolve_id = (before.resolve_id if before else _former_id(settings.warehouse)) + 1
     commits = work.write(resolve_id)
     if new_rules != old_rules:
         commits.append(work.rows("rules", identity.RULES, "FROM rule", resolve_id, replace=True))
@@ -142,11 +146,41 @@ def run(
 
 
 def verify(connection: duckdb.DuckDBPyConnection, settings: Settings, state: ledger.State) -> Resolved:
-    """Resolves all events beside what there is, keeping the persons' ids, and counts the rows that differ."""
+    """Resolves all events beside what there is, keeping the persons' ids, and counts the rows that differ.
+
+    LoaderError where that is not what the last run resolved: later loads, other settings, tables that are gone.
+    """
+    before = last(settings.warehouse)
+    if before is None or before.load_id != state.last_load or _is_damaged(settings.warehouse):
+        raise LoaderError(f"{settings.warehouse}: is not resolved up to its last load. Run: loader resolve")
+    if _unlike(before.options, _options(settings, state)):
+        raise LoaderError(
+            f"{settings.warehouse}: was resolved with other settings under [identity]. Run: loader resolve"
+        )
     in_force = rules(settings.warehouse)
     work = who.Work(connection, settings, state, None)
     work.run(datetime.now(UTC), in_force, in_force)
     return Resolved(state.last_load, True, *work.counts(), work.differences())
+
+
+def _is_damaged(warehouse: Path) -> bool:
+    """Whether a table of former runs is gone, by hand. LoaderError where it is there, and files of it are not."""
+    gone = publish.gone(warehouse, identity.FOLDER)
+    for path in gone:
+        _check_files(path.parent, [str(path)])
+    return bool(gone) or not all(delta.exists(warehouse / table.folder) for table in identity.KEYED)
+
+
+def _check_files(root: Path, files: Sequence[str]) -> None:
+    if delta.exists(root) and (gone := [file for file in files if not Path(file).exists()]):
+        raise LoaderError(f"{gone[0]}: this file is gone. Remove the folder that it was in, and run: loader resolve")
+
+
+def _former_id(warehouse: Path) -> int:
+    """The number of the last run, where the table that says it is gone: no number is used again. 0: there was none."""
+    ids = [id_ for log in (warehouse / identity.FOLDER).glob("*/_delta_log") for id_ in history.loads(log.parent, APP)]
+    shown = publish.published(warehouse)
+    return max(ids + ([shown.resolve_id] if shown else []), default=0)
 
 
 def _options(settings: Settings, state: ledger.State) -> dict[str, Any]:

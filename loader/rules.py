@@ -9,27 +9,23 @@ from loader import doubts
 from loader.errors import LoaderError, UsageError
 from loader.resolve import Rule
 
-TYPES = ("user_id", "anonymous_id")
-
 Id = tuple[str, str]  # its type, and the id
 
 
 def find(connection: duckdb.DuckDBPyConnection, text: str) -> Id:
     """The id that a person means: `user_id:A`, `anonymous_id:D`, or bare where it is of one type only.
 
-    connection: of the published warehouse. UsageError where a bare id is not known, or of both types; LoaderError where
-    nothing was resolved yet, so that it cannot be.
+    connection: of the published warehouse. UsageError where a bare id is not known, or of both types, or none;
+    LoaderError where nothing was resolved yet, so that it cannot be known.
     """
-    type_, colon, rest = text.partition(":")
-    if colon and type_ in TYPES:
-        if not rest.strip():
-            raise UsageError(f"{text}: names no id. Give for example user_id:4711.")
-        return type_, rest.strip()
+    type_, id_ = doubts.named(text)
+    if type_:
+        return type_, id_
     doubts.check(connection)
-    rows = connection.execute("SELECT id_type FROM identity.map WHERE id = $id ORDER BY id_type", {"id": text.strip()})
+    rows = connection.execute("SELECT id_type FROM identity.map WHERE id = $id ORDER BY id_type", {"id": id_})
     types = [type_ for (type_,) in rows.fetchall()]
     if len(types) == 1:
-        return types[0], text.strip()
+        return types[0], id_
     if types:
         raise UsageError(f"{text}: is a user_id and an anonymous_id. Say which: user_id:{text} or anonymous_id:{text}")
     raise UsageError(

@@ -228,7 +228,9 @@ def gather(
         else:
             origins[option.name] = "default"
     values["storage"] = in_file.get("storage", {})
-    values["webhook"] = environment.get(WEBHOOK) or in_file.get("webhook")
+    values["webhook"] = in_file.get("webhook")
+    if there := environment.get(WEBHOOK):
+        values["webhook"] = _read_table(WEBHOOK, "notify", {"webhook": there})["webhook"]
     return Settings(**values), origins
 
 
@@ -274,14 +276,14 @@ def _read_section(file: Path, content: Mapping[str, Any], section: str | None) -
         if option.read is folder:
             values[name] = file.parent / values[name]
         if name == "sources":
-            kept = (each == "-" or storage.is_bucket(each) for each in values[name])
+            kept = (each == "-" or "://" in each for each in values[name])
             pairs = zip(values[name], kept, strict=True)
             values[name] = tuple(each if as_is else str(file.parent / each) for each, as_is in pairs)
     return values
 
 
 def _read_table(place: str, name: str, raw: Any) -> dict[str, Any]:
-    """The setting of `[storage]` or `[notify]`. What is wrong is told without its value."""
+    """The setting of `[storage]` or `[notify]`, or of a variable for it. What is wrong is told without its value."""
     try:
         if not isinstance(raw, dict):
             raise ValueError("a table")

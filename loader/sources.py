@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loader import layout, storage
 from loader.bucket import Bucket, Object
-from loader.errors import LoaderError
+from loader.errors import LoaderError, UsageError
 from loader.records import STDIN, SourceFile
 from loader.settings import Settings
 
@@ -107,17 +107,21 @@ def _why_empty(given: str) -> str:
 
 def _objects(key: str, bucket: Bucket, since: date | None) -> Iterator[Object]:
     """The object of that key, or all below it, or those that match it as a glob. As on disk, hidden ones (`.x`, `_x`)
-    below a folder don't count."""
+    below a folder don't count. One without bytes counts if it is named: below a folder it may be the folder's mark."""
     parts = key.split("/") if key else []
     fixed = next((at for at, part in enumerate(parts) if has_magic(part)), len(parts))
     matches = re.compile("".join(_pattern(part) for part in parts) + r"(?P<below>.*)", re.DOTALL)
-    if key and fixed == len(parts) and (found := bucket.head(key)) and found.size:
+    found = bucket.head(key) if key and fixed == len(parts) else None
+    if found and found.size:
         yield found
         return
     for each in _since(bucket, "/".join(parts[:fixed]), since):
         match = matches.fullmatch(each.key + "/")
         if match and not any(part.startswith((".", "_")) for part in match["below"].split("/")):
+            found = None
             yield each
+    if found:
+        yield found
 
 
 def _pattern(part: str) -> str:
@@ -159,6 +163,9 @@ def _expand(given: str) -> list[Path]:
         return _walk(path)
     if path.exists():
         return [path]
+    scheme, address, _ = given.partition("://")
+    if address:  # not repeated: it may hold a secret
+        raise UsageError(f"{scheme}://: is no source. In buckets these are s3://, gs:// and az://BUCKET/FOLDER.")
     matches = [Path(match) for match in glob(given, recursive=True)] if has_magic(given) else []
     return [file for match in matches for file in (_walk(match) if match.is_dir() else [match])]
 

@@ -37,7 +37,7 @@ _FILES = f"""
     WITH view_text AS (
         SELECT view_name, unnest(string_split(replace(sql, chr(39) || chr(39), chr(1)), chr(39))) AS text
         FROM duckdb_views() WHERE schema_name = 'main' AND NOT internal
-    ), dated AS (
+    ), dated AS MATERIALIZED (
         SELECT view_name, replace(text, chr(1), chr(39)) AS path,
             regexp_extract(text, '.*/received_date=([0-9-]+)/', 1)::DATE AS day
         FROM view_text WHERE contains(text, '/received_date=')

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from loader.errors import LoaderError, UsageError
 
@@ -26,6 +27,18 @@ _OTHER_KEYS = (
 )
 _KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _UNREAD = ("role_arn", "sso_session", "sso_start_url", "credential_process", "source_profile")
+# What a client makes no error of, but a crash, where it is not usable.
+_ADDRESSES = (
+    "AWS_ENDPOINT",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_METADATA_ENDPOINT",
+    "AZURE_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT",
+    "GOOGLE_BASE_URL",
+)
+_WORDS = ("AWS_ACCESS_KEY_ID", "AWS_DEFAULT_REGION", "AWS_REGION", "AWS_SESSION_TOKEN")
+_WORD = re.compile(r"[!-~]*")
 _CLIENT: Any = {
     "allow_http": True,  # an endpoint is https unless somebody says http
     "connect_timeout": "10s",
@@ -98,6 +111,8 @@ def connect(address: Address, storage: Mapping[str, str]) -> "ObjectStore":
 
     makers: dict[str, Callable[..., ObjectStore]] = {"s3": store.S3Store, "gs": store.GCSStore, "az": store.AzureStore}
     config = settings_for(address.scheme, storage, os.environ)
+    prefix = SCHEMES[address.scheme].upper()
+    _check_values({**{name: value for name, value in os.environ.items() if name.startswith(prefix)}, **config})
     try:
         return makers[address.scheme](address.bucket, config=config, client_options=_CLIENT, retry_config=_ONCE)
     except exceptions.UnknownConfigurationKeyError:
@@ -108,8 +123,28 @@ def connect(address: Address, storage: Mapping[str, str]) -> "ObjectStore":
         what = str(error).split("\n")[0].rpartition("error: ")[2].partition(":")[0][:60]
         raise UsageError(
             f"{address.root}: the settings for it are not usable ({what}). Check the variables "
-            f"{SCHEMES[address.scheme].upper()}… and [storage] in loader.toml."
+            f"{prefix}… and [storage] in loader.toml."
         ) from None
+
+
+def _check_values(given: Mapping[str, str]) -> None:
+    """UsageError for an address that is none, or a word with a space or line end in it, which files of variables often
+    leave there. Values are not told."""
+    for name, value in given.items():
+        if name.upper() in _ADDRESSES and not _is_address(value):
+            raise UsageError(
+                f"{name}: is no address of a server. It begins with https:// or http://, and a name follows."
+            )
+        if name.upper() in _WORDS and not _WORD.fullmatch(value):
+            raise UsageError(f"{name}: there is a space, a line end or another odd character in it. Take it out.")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname and _WORD.fullmatch(text)) and parts.port != 0
+    except ValueError:  # of the port, or brackets
+        return False
 
 
 def settings_for(scheme: str, storage: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:

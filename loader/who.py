@@ -236,7 +236,7 @@ class Work:
             self._table("keyed_rows", rows)
             self._table("keyed_keys", keys)
             afresh = self.before is None and table is not identity.PERSONS  # ids of persons are for ever
-            if afresh or self._count("keyed_keys"):
+            if afresh or self._count("keyed_keys") or not delta.exists(self.warehouse / table.folder):
                 commits += keyed.write(
                     self.sql, self.warehouse, table, "keyed_rows", "keyed_keys", version, afresh=afresh
                 )

@@ -127,6 +127,18 @@ def test_folders_globs_and_objects(moto_bucket: s3.Bucket) -> None:
         assert str(error.value).startswith(f"{moto_bucket.uri}{given}: {why}.")
 
 
+def test_an_object_without_bytes(bucket: s3.Bucket, tmp_path: Path) -> None:
+    """As an empty file on disk, where it is named; among others it costs none of them."""
+    bucket.put({"in/a.json": page(1), "in/b.json": b"", "in/c.json": page(2)})
+    place = f"{bucket.uri}/in"
+    report = load(tmp_path, f"{place}/b.json")
+    assert (report.files, report.lines, report.loaded, report.unread) == (1, 0, 0, {})
+    assert load(tmp_path, f"{place}/b.json").known_files == 1
+    report = load(tmp_path, f"{place}/a.json", f"{place}/b.json", f"{place}/c.json", reload=True)
+    assert (report.files, report.loaded, ids(tmp_path)) == (3, 2, ["1", "2"])
+    assert load(tmp_path / "folder", place).files == 2
+
+
 def test_new_means_new(bucket: s3.Bucket, tmp_path: Path) -> None:
     """What is loaded is not read again; what was overwritten is, and its rows stay single; what is gone is no error."""
     bucket.put({"in/a.json": page(1, 2), "in/b.json.gz": gzip.compress(page(3))})
@@ -248,12 +260,15 @@ def test_blocks_of_large_objects(bucket: s3.Bucket, tmp_path: Path, monkeypatch:
         ("s3://a b/x", "'a b' is no name of a bucket."),
         ("gs://bucket/a//b", "a part between two / is empty or only dots"),
         ("az://bucket/../b", "a part between two / is empty or only dots"),
+        ("https://bucket.example.com/a?Signature=SECRET", "https://: is no source. In buckets these are s3://, gs:// "),
+        ("s3a://bucket/a", "s3a://: is no source. In buckets these are s3://, gs:// and az://BUCKET/FOLDER."),
     ],
 )
 def test_addresses_that_are_none(given: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         found(given)
     assert message in str(error.value)
+    assert "SECRET" not in str(error.value)
 
 
 @pytest.mark.parametrize("old", [5_000, pytest.param(100_000, marks=pytest.mark.long)])

@@ -120,6 +120,10 @@ def test_an_object_that_never_comes_whole(bucket: s3.Bucket, between: toxic.Prox
             toxic.Fault(403, "AccessDenied"),
             "permission denied (403 AccessDenied). Check the keys in the variables AWS_…",
         ),
+        (
+            toxic.Fault(403, "InvalidObjectState"),
+            "it is archived (403 InvalidObjectState). Restore it there, or leave out its day with --since.",
+        ),
         (toxic.Fault(404, "NoSuchKey"), "it is gone: it was deleted after it was listed."),
         (toxic.Fault(412, "PreconditionFailed"), "it was replaced while it was read. The next run reads the new one."),
         (toxic.Fault(503, "SlowDown"), "the server is overloaded or failing (503 SlowDown), also after 3 more tries."),
@@ -214,6 +218,26 @@ def test_a_wrong_clock(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) 
     )
 
 
+def test_wrong_keys_and_regions(swift: s3.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a server that checks them says it."""
+    monkeypatch.setattr(buckets, "PAUSES", ())
+    bucket = swift.bucket()
+    bucket.put({"in/a.json": page(1)})
+    for name, value in swift.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert refused(tmp_path, bucket.uri) == f"{bucket.uri}/: the bucket is in another region. Check AWS_REGION."
+    assert refused(tmp_path, f"{bucket.uri}/in").startswith(
+        f"{bucket.uri}/in: the request was refused (400). Check the address, and the region and the keys in the "
+    )
+    monkeypatch.setenv("AWS_REGION", swift.region)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "OTHER")
+    why = "permission denied (403 SignatureDoesNotMatch). Check the keys in the variables AWS_…"
+    assert refused(tmp_path, bucket.uri).startswith(f"{bucket.uri}/: {why}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "OTHER")
+    assert refused(tmp_path, bucket.uri).startswith(f"{bucket.uri}/: permission denied (403 ")
+
+
 def test_no_keys_at_all(
     bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,12 +248,17 @@ def test_no_keys_at_all(
     )
 
 
-def test_a_name_that_can_not_be_read(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("key", "name"), [("odd//x.json", "odd//x.json"), ("odd/../x", "odd/../x"), ("odd/%09x", "odd/\\tx")]
+)
+def test_a_name_that_can_not_be_read(
+    key: str, name: str, bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path
+) -> None:
     between.first(ALWAYS, "", toxic.Fault())
-    s3.put_raw(bucket, "odd//name.json")
+    s3.put_raw(bucket, key)
     assert refused(tmp_path, bucket.uri) == (
-        f"{bucket.uri}/: 'odd//name.json' is there, a name with an empty part, which can't be read. Rename it, or give "
-        "another folder."
+        f"{bucket.uri}/: '{name}' is there, and a name with an empty part, a part of dots or a control character can't "
+        "be read. Rename it, or give another folder."
     )
     assert load(tmp_path, f"{bucket.uri}/in").loaded == 8
 
@@ -275,24 +304,41 @@ def test_no_secret_is_told(faulty: bool, bucket: s3.Bucket, between: toxic.Proxy
         assert not any(secret.encode() in content for content in ours)
 
 
-def test_sigterm_while_a_server_hangs(bucket: s3.Bucket, between: toxic.Proxy, tmp_path: Path) -> None:
+STOPPED = "error: stopped by SIGTERM; what was committed stays, and the next run goes on from there\n"
+INTERRUPTED = "error: interrupted; what was committed stays\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "path", "code", "message"),
+    [
+        (signal.SIGTERM, "in/c.json", 143, STOPPED),
+        (signal.SIGTERM, "list-type", 143, STOPPED),  # the main thread waits, and Python calls no handler
+        (signal.SIGINT, "in/c.json", 130, INTERRUPTED),
+    ],
+)
+def test_a_signal_while_a_server_hangs(
+    number: signal.Signals,
+    path: str,
+    code: int,
+    message: str,
+    bucket: s3.Bucket,
+    between: toxic.Proxy,
+    tmp_path: Path,
+) -> None:
     """It ends within 10 s, says so, and the next run does what it had begun."""
-    between.first(ALWAYS, "in/c.json", toxic.Fault(wait=60))
+    between.first(ALWAYS, path, toxic.Fault(wait=60))
     warehouse = tmp_path / "warehouse"
     command = [sys.executable, "-m", "loader", "load", f"{bucket.uri}/in", "--warehouse", str(warehouse)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 60
-        while not any("in/c.json" in path for _, path in between.seen):
+        while not any(path in asked for _, asked in between.seen):
             assert time.monotonic() < until
             assert process.poll() is None
             time.sleep(0.05)
         began = time.monotonic()
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert time.monotonic() - began < 10
-    assert (process.returncode, said) == (
-        143,
-        "error: stopped by SIGTERM; what was committed stays, and the next run goes on from there\n",
-    )
+    assert (process.returncode, said) == (code, message)
     between.first(0, "", toxic.Fault())
     assert load(tmp_path, f"{bucket.uri}/in").loaded == 8

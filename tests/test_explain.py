@@ -196,7 +196,7 @@ def test_two_as_json(found: Found, folder: Path) -> None:
     ("ids", "reason", "why"),
     [
         ("K1 K2", "shared", "anonymous_id:K is a shared device"),
-        ("spoke1 hub", "capped", "user_id hub has aliases with 11 user ids"),
+        ("spoke1 hub", "capped", "user_id hub has aliases with more than 10 user ids"),
         ("X Y", "blocked", "user_id null: a word that is nobody's id"),
         ("E F", "unlinked", "unlinked by a rule: they said so"),
         ("A Q", "blocked", "anonymous_id:Q is nobody's"),
@@ -208,6 +208,18 @@ def test_why_not(found: Found, folder: Path, ids: str, reason: str, why: str) ->
     two = found(folder, *ids.split())
     assert (two["same"], two["person_id"], two["reason"], two["why"]) == (False, None, reason, why)
     assert bool(two["steps"]) == (ids not in ("A Q", "A K", "A Z"))
+
+
+def test_only_white_space_that_ids_are_trimmed_of_is_no_part_of_one(run: Run, tmp_path: Path) -> None:
+    load(tmp_path, r'09:00 a track @D {"userId": "\u3000x \t"}')
+    for words in ("\u3000x", "user_id:\u3000x\xa0"):
+        assert run("explain", words).stdout.startswith(r"user_id:\u3000x is p_"), words
+    result = run("explain", "x")
+    assert (result.exit_code, result.stderr[:19]) == (1, "error: x: no event ")
+    for words in ("", " ", "user_id: "):
+        result = run("explain", words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.endswith(": names no id. Give for example user_id:4711.\n"), words
 
 
 @pytest.mark.parametrize(
@@ -239,6 +251,14 @@ def test_before_the_first_resolve(run: Run, tmp_path: Path) -> None:
         1,
         "error: who is who was not worked out yet. Run: loader resolve\n",
     )
+
+
+def test_a_reset_at_the_end_of_time(run: Run, tmp_path: Path) -> None:
+    """It ends nothing: so no stretch has an end beyond all times."""
+    load(tmp_path, "09:00 b1 track B @K", "09:01 a1 track A @K", "9999-12-31T23:59:59.999999 out reset @K")
+    text = run("explain", "K").stdout
+    assert "- anonymous_id:K from the beginning until 2024-05-06 09:01:00: " in text
+    assert "- anonymous_id:K from 2024-05-06 09:01:00 on: " in text
 
 
 # --- where events are found -------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ A case says in `#` lines which rule it shows, then has its settings as JSON, the
   `user_traits`, `sessions`, `timeline`, `changes` (since the last `--- expect`). `== SELECT …` is SQL for the published
   file alone; its rows are JSON.
 
-In a step, lines that begin with `#` explain. Every case is held against the oracle, too.
+In a step, lines that begin with `#` explain. Every case is held against the oracle, too, and at its end against all
+events resolved anew.
 """
 
 import dataclasses
@@ -148,6 +149,8 @@ def test_by_the_loader(path: Path, tmp_path: Path, run: Run) -> None:
             reason = [] if "--undo" in step.arguments else ["--reason", "a test"]
             result = run("identity", step.word, *step.arguments, *reason, "--warehouse", "warehouse")
             assert result.exit_code == 0, result.output
+    result = run("resolve", "--verify", "--warehouse", "warehouse")
+    assert result.exit_code == 0, result.output
 
 
 def toml(options: dict[str, Any]) -> str:

@@ -139,6 +139,16 @@ def test_resolve(run: Run, folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("command", ["resolve --full", "resolve --verify", "identity block a", "identity link a b"])
+def test_what_the_engine_may_use(command: str, run: Run, folder: Path) -> None:
+    """A flag, as with a load: with too little it says so, and nothing changes."""
+    done = run(*command.split(), "--memory-limit", "1MB", "--threads", "1")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: out of memory. Set memory_limit"), done.stderr
+    assert run("identity", "rules").stdout == "there are no rules\n"
+    assert run(*command.split(), "--memory-limit", "1GB", "--threads", "1").exit_code == 0
+
+
 def test_verify(run: Run, folder: Path) -> None:
     assert said(run("resolve", "--verify")) == (
         0,

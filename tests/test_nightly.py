@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -273,6 +274,40 @@ def test_a_webhook_that_fails_fails_no_load(run: Run, tmp_path: Path, hook: Any)
     assert done.exit_code == 0
     assert "warning: the webhook was not told: Connection refused. Check" in done.stderr
     assert "secret" not in done.output
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1:1/a secret", "http://127.0.0.1:secret/", "http://[secret", "http:///secret"]
+)
+def test_an_address_that_is_none_fails_no_load(address: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(TRACK)
+    done = run("load", "a.json", LOADER_NOTIFY_WEBHOOK=address)
+    assert done.exit_code == 0
+    assert done.stderr.endswith(
+        "warning: the webhook was not told: its address is not usable. Check [notify] in loader.toml.\n"
+    )
+    assert "secret" not in done.output
+
+
+def test_a_webhook_that_is_no_web_server(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What answers is something else."""
+    monkeypatch.setattr(notify, "PAUSES", (0.01, 0.01))
+    (tmp_path / "a.json").write_bytes(TRACK)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            for _ in range(3):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(b"220 mail\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = run("load", "a.json", LOADER_NOTIFY_WEBHOOK=f"http://127.0.0.1:{server.getsockname()[1]}/secret")
+        thread.join()
+    assert done.exit_code == 0
+    assert "warning: the webhook was not told: its answer is not HTTP. Check" in done.stderr
 
 
 # --- a question for a monitor -----------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -319,3 +320,56 @@ def test_verify_wants_what_is_resolved(tmp_path: Path) -> None:
     warehouses.load(tmp_path, {"2": warehouses.lines(*SECOND)})
     with pytest.raises(LoaderError, match=message):
         pipeline.verify(settings(tmp_path))
+
+
+def test_verify_wants_the_settings_that_it_was_resolved_with(tmp_path: Path) -> None:
+    warehouses.run(tmp_path, {"1": warehouses.lines(*FIRST)}, devices="merge")
+    with pytest.raises(
+        LoaderError, match=r": was resolved with other settings under \[identity\]\. Run: loader resolve$"
+    ):
+        pipeline.verify(settings(tmp_path))
+    assert pipeline.verify(settings(tmp_path, devices="merge")).differences == dict.fromkeys(TABLES, 0)
+
+
+# --- tables that are gone ---------------------------------------------------------------------------------------------
+
+
+def whole(folder: Path) -> None:
+    """Asserts that what is published is what the tables have, and that is what the events say."""
+    assert pipeline.verify(settings(folder)).differences == dict.fromkeys(TABLES, 0)
+    for view in ("identity.map", "identity.edges", "identity.persons", "resolved.users", "resolved.timeline"):
+        assert warehouses.query(folder, f"SELECT count(*) > 0 FROM {view}") == [(True,)], view
+
+
+@pytest.mark.parametrize("table", ["map", "persons", "map_recent", "resolves", "."])
+def test_a_table_that_is_gone_is_made_anew(table: str, tmp_path: Path) -> None:
+    """Also where that was made good for readers in between."""
+    many = [event(at, f"u{at}") for at in range(10, 50)]
+    warehouses.run(tmp_path, {"1": warehouses.lines(*FIRST, *many)})
+    warehouses.run(tmp_path, {"2": warehouses.lines(*SECOND)})
+    lost = tmp_path / "warehouse/identity" / table
+    for published_anew in (False, False, True) if table != "map_recent" else (False,):
+        shutil.rmtree(lost)
+        if published_anew:
+            pipeline.republish(settings(tmp_path))
+        pipeline.resolve_only(settings(tmp_path))
+        whole(tmp_path)
+    assert pipeline.resolve_only(settings(tmp_path)).resolved is None
+
+
+@pytest.mark.parametrize("table", ["map", "resolves"])
+def test_files_of_a_table_that_are_gone(table: str, tmp_path: Path) -> None:
+    """It is said which, and what to do; nothing is resolved from the rest."""
+    warehouses.run(tmp_path, {"1": warehouses.lines(*FIRST)})
+    root = tmp_path / "warehouse/identity" / table
+    for path in root.glob("*.parquet"):
+        path.unlink()
+    for complete in (False, True):
+        message = (
+            rf"^{re.escape(str(root))}/\S+: this file is gone\. Remove the folder that it was in, and run: loader res"
+        )
+        with pytest.raises(LoaderError, match=message):
+            pipeline.resolve_only(settings(tmp_path), complete=complete)
+    shutil.rmtree(root)
+    pipeline.resolve_only(settings(tmp_path))
+    whole(tmp_path)

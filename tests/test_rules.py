@@ -37,6 +37,8 @@ def connection() -> Iterator[duckdb.DuckDBPyConnection]:
         ("x:y", ("user_id", "x:y")),
         ("user_id:never seen", ("user_id", "never seen")),
         ("user_id: a ", A),
+        ("user_id:\xa0a\t", A),
+        ("user_id:\u3000a", ("user_id", "\u3000a")),  # other white space is part of an id
         ("user_id:user_id:a", ("user_id", "user_id:a")),
     ],
 )
@@ -49,6 +51,8 @@ def test_which_id_is_meant(text: str, meant: Id, connection: duckdb.DuckDBPyConn
     [
         ("user_id:", "user_id:: names no id. Give for example user_id:4711."),
         ("anonymous_id:  ", "anonymous_id:  : names no id. Give for example user_id:4711."),
+        ("", "'': names no id. Give for example user_id:4711."),
+        (" ", "' ': names no id. Give for example user_id:4711."),
         ("both", "both: is a user_id and an anonymous_id. Say which: user_id:both or anonymous_id:both"),
         ("z", "z: no event has this id. To name one all the same, give user_id:z or anonymous_id:z"),
     ],

@@ -46,9 +46,11 @@ def test_flag_before_environment_before_file_before_default(file: Path) -> None:
 
 def test_sources(file: Path) -> None:
     """Of the command, else the environment, else the file; there files are relative to it."""
-    file.write_text('sources = ["in/*.gz", "-", "/data", "s3://bucket/a"]\nsince = 2026-03-01\nmax_runtime = "2h"\n')
+    file.write_text(
+        'sources = ["in/*.gz", "-", "/data", "s3://bucket/a", "s3a://b"]\nsince = 2026-03-01\nmax_runtime = "2h"\n'
+    )
     found, origins = gather({"sources": ()}, {}, file)
-    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a")
+    assert found.sources == (str(file.parent / "in/*.gz"), "-", "/data", "s3://bucket/a", "s3a://b")
     assert (found.since, found.max_runtime, origins["sources"]) == (date(2026, 3, 1), 7200, str(file))
     found, _ = gather({}, {"LOADER_SOURCES": "'a b' gs://x", "LOADER_SINCE": "2d"}, file)
     assert found.sources == ("a b", "gs://x")
@@ -67,6 +69,11 @@ def test_the_webhook_and_storage(file: Path) -> None:
     assert found.webhook == "https://x/SECRET"
     assert "SECRET" not in repr(found) + config.as_toml(found, origins) + repr(config.as_json(found, origins))
     assert gather({}, {"LOADER_NOTIFY_WEBHOOK": "https://y"}, file)[0].webhook == "https://y"
+    with pytest.raises(UsageError) as error:
+        gather({}, {"LOADER_NOTIFY_WEBHOOK": "file:///SECRET"}, file)
+    assert str(error.value) == (
+        "LOADER_NOTIFY_WEBHOOK: is not usable. It takes webhook, an address that begins with https://."
+    )
 
 
 def test_a_flag_can_switch_off_what_the_file_switches_on(file: Path) -> None:
@@ -226,6 +233,14 @@ def test_switches(given: str | bool, value: bool) -> None:
         ("[identity]\ndevices = 'join'", "devices: 'join' is not usable. It takes one of attach, merge."),
         ("[identity]\nshared_device = 1", "shared_device: 1 is not usable. It takes one of by_time, none."),
         ("[identity]\nmerge_on = ['']", "merge_on: [''] is not usable. It takes a list of traits, such as email."),
+        *(  # kinds of ties, and what every identify has: an address or a time makes nobody one
+            (
+                f"[identity]\nmerge_on = ['email', '{name}']",
+                f"merge_on: ['email', '{name}'] is not usable. "
+                f"It takes a list of traits, such as email, and {name} is none.",
+            )
+            for name in ("alias", "link", "seen", "anonymous_id", "received_at", "context_ip", "context_traits_email")
+        ),
         ("[identity]\nmerge_on = 7", "merge_on: 7 is not usable. It takes a list of traits, such as email."),
         (
             "[identity]\nmax_alias_partners = 0",

@@ -113,6 +113,37 @@ def test_the_environment_goes_before_the_file() -> None:
     assert settings_for("az", mine, {}) == {"azure_storage_account_name": "x"}
 
 
+@pytest.mark.parametrize(
+    "value", ["127.0.0.1:1", "", "http://", "http://a b", "http://a:SECRET", "http://[a", "ftp://a"]
+)
+def test_an_endpoint_that_is_none(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client would not say so, but crash."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    with pytest.raises(UsageError) as error:
+        connect(parse("s3://events"), {})
+    what = "is no address of a server. It begins with https:// or http://, and a name follows."
+    assert str(error.value) == f"AWS_ENDPOINT_URL: {what}"
+    with pytest.raises(UsageError) as error:
+        connect(parse("az://events"), {"azure_storage_account_name": "x", "azure_endpoint": value})
+    assert str(error.value) == f"azure_endpoint: {what}"
+    connect(parse("gs://events"), {"google_service_account_key": GOOGLE})  # that is not the one of this store
+
+
+@pytest.mark.parametrize("value", ["http://127.0.0.1:1", "https://s3.example.com/path", "http://[::1]:9000/"])
+def test_an_endpoint(value: str) -> None:
+    connect(parse("s3://events"), {"aws_endpoint_url": value})
+
+
+def test_a_line_end_in_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As files of variables with the line ends of another system leave it there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIA\r")
+    with pytest.raises(UsageError) as error:
+        connect(parse("s3://events"), {})
+    assert str(error.value) == (
+        "AWS_ACCESS_KEY_ID: there is a space, a line end or another odd character in it. Take it out."
+    )
+
+
 def test_profiles(tmp_path: Path) -> None:
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws/config").write_text(

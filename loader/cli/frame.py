@@ -37,7 +37,7 @@ EPILOG = """Settings are taken from a flag, else from the environment (LOADER_ a
 loader.toml, else they have their default.\n\n\b\nExit codes:\n""" + "\n".join(
     f"  {code.value}  {text}" for code, text in CODES.items()
 )
-GRACE = 8  # seconds that a command has after SIGTERM
+GRACE = 8  # seconds that a command has after Ctrl-C or SIGTERM
 _STOPPED = "stopped by SIGTERM; what was committed stays, and the next run goes on from there"
 _AT = {"load": None, "stage": None}  # in a JSON log, of what belongs to no load
 CONTEXT = {"max_content_width": 120, "help_option_names": ["-h", "--help"]}
@@ -66,14 +66,10 @@ class Commands(click.Group):
 @contextmanager
 def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
     """Notes each Ctrl-C and SIGTERM: what comes of them is not a KeyboardInterrupt where the engine was at work or
-    being imported. After a SIGTERM the process ends in time, whatever it was doing: a load survives that."""
+    being imported. After one of them the process ends in time, whatever it is doing: a load survives that."""
     seen: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        if number == signal.SIGTERM and number not in seen:
-            end = threading.Timer(GRACE, _end, [ctx])
-            end.daemon = True
-            end.start()
         seen.append(number)
         raise KeyboardInterrupt
 
@@ -84,17 +80,34 @@ def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
     for number, handler in before.items():
         if handler not in (signal.SIG_IGN, None):  # nohup, or in the background; a handler that is not Python's
             signal.signal(number, note)
+    # While the main thread waits in a library, for a server, say, `note` is not called. This hears of signals at once.
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    wakeup = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    over = threading.Event()
+    threading.Thread(target=_end_in_time, args=(ctx, ear, over), daemon=True).start()
     try:
         yield seen
     finally:
+        if signal.SIGTERM not in seen:  # then the end of the process is waited for, too
+            over.set()
+        signal.set_wakeup_fd(wakeup)
+        os.close(mouth)
         for number, handler in before.items():
             if handler is not None:
                 signal.signal(number, handler)
 
 
-def _end(ctx: click.Context) -> None:
-    say(ctx, "error", _STOPPED)
-    os._exit(failure.STOPPED)
+def _end_in_time(ctx: click.Context, ear: int, over: threading.Event) -> None:
+    """Ends the process GRACE seconds after the first Ctrl-C or SIGTERM that is heard, unless all is over by then."""
+    with open(ear, "rb", buffering=0) as signals:
+        while number := signals.read(1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM) and not over.wait(GRACE):
+                message, code = failure.explain(KeyboardInterrupt(), Path())
+                if number[0] == signal.SIGTERM:
+                    message, code = _STOPPED, failure.STOPPED
+                say(ctx, "error", message)
+                os._exit(code)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -154,6 +167,12 @@ def models_option(command: Command) -> Command:
 def compact_option(command: Command) -> Command:
     """The option for how many small files there may be, of the commands that compact by it."""
     return _add(command, [option for option in OPTIONS if option.name == "compact_files"])
+
+
+def resolving_options(command: Command) -> Command:
+    """The options of the commands that resolve and do not load: what the engine may use, the models, who is who."""
+    engine = [option for option in OPTIONS if option.name in ("memory_limit", "threads")]
+    return _add(models_option(section_options("identity")(command)), engine)
 
 
 def section_options(section: str) -> Callable[[Command], Command]:

@@ -11,10 +11,9 @@ from loader.cli.frame import (
     connect,
     gather,
     inform,
-    models_option,
+    resolving_options,
     say,
     say_failed,
-    section_options,
     write_json,
 )
 from loader.errors import Exit
@@ -28,8 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--verify", is_flag=True, envvar="LOADER_VERIFY", help="Resolve all beside, show what differs. [LOADER_VERIFY]"
 )
-@models_option
-@section_options("identity")
+@resolving_options
 @common
 @click.pass_context
 def resolve(ctx: click.Context, /, full: bool, verify: bool, **flags: Any) -> None:
@@ -80,8 +78,7 @@ def _ruling(action: str, ids: int, help_: str) -> click.Command:
     decorated: Callable[..., Any] = click.pass_context(command)
     for wrap in (
         common,
-        models_option,
-        section_options("identity"),
+        resolving_options,
         click.option("--undo", is_flag=True, envvar="LOADER_UNDO", help="Take the rule back. [LOADER_UNDO]"),
         click.option("--reason", metavar="TEXT", envvar="LOADER_REASON", help="Kept with the rule. [LOADER_REASON]"),
         click.argument(

@@ -1,5 +1,5 @@
 -- name: change_now
--- reads: holding, retired, edge_now, former, near_after, options
+-- reads: holding, retired, edge_now, gone_edge, old_edge, former, near_after, options
 -- writes: change_now
 -- grain: one row per change of a person: new, merge, split, restore
 -- because: the edge that made the change, where there is one: it began to count (merge) or ceased to (split, restore).
@@ -13,14 +13,16 @@ WITH begun AS (
     FROM edge_now AS e JOIN former AS b ON b.id_type = e.type_b AND b.id = e.id_b
     LEFT JOIN former AS a ON a.id_type = e.type_a AND a.id = e.id_a
     WHERE e.live AND NOT e.was_live AND a.person_id IS DISTINCT FROM b.person_id
-), ceased AS (
-    SELECT m.person_id AS new_id, e.type_a, e.id_a, e.type_b, e.id_b, e.first_event, e.first_seen
-    FROM edge_now AS e JOIN near_after AS m ON (m.id_type = e.type_a AND m.id = e.id_a)
-    WHERE e.was_live AND NOT e.live
+), ended AS (
+    SELECT type_a, id_a, type_b, id_b, first_event, first_seen FROM edge_now WHERE was_live AND NOT live
     UNION ALL
-    SELECT m.person_id, e.type_a, e.id_a, e.type_b, e.id_b, e.first_event, e.first_seen
-    FROM edge_now AS e JOIN near_after AS m ON (m.id_type = e.type_b AND m.id = e.id_b)
-    WHERE e.was_live AND NOT e.live
+    SELECT o.type_a, o.id_a, o.type_b, o.id_b, o.first_event, o.first_seen FROM old_edge AS o
+    SEMI JOIN gone_edge AS g ON g.kind = o.kind AND g.type_a = o.type_a AND g.id_a = o.id_a AND g.type_b = o.type_b AND g.id_b = o.id_b
+    WHERE o.status IN ('used', 'shared')
+), ceased AS (
+    SELECT m.person_id AS new_id, e.* FROM ended AS e JOIN near_after AS m ON m.id_type = e.type_a AND m.id = e.id_a
+    UNION ALL
+    SELECT m.person_id, e.* FROM ended AS e JOIN near_after AS m ON m.id_type = e.type_b AND m.id = e.id_b
 ), reason AS (
     SELECT old_id AS person_id, true AS begun, min_by({'type_a': type_a, 'id_a': id_a, 'type_b': type_b, 'id_b': id_b,
         'event_id': first_event.id}, {'at': first_seen, 'a': id_a, 'b': id_b}) AS edge

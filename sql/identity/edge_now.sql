@@ -3,7 +3,8 @@
 -- writes: edge_now
 -- grain: one row per edge that is judged
 -- R8: the aliases of a hub are set aside. A user id that becomes a hub, or ceases to be one, takes its other aliases with
--- it. live: counts for who is who; was_live: did so before.
+-- it. The reason names the limit and not today's number, which changes while the rest of its aliases are not looked at.
+-- live: counts for who is who; was_live: did so before.
 WITH flipped AS (
     SELECT d.id FROM degree AS d LEFT JOIN old_map AS o ON o.id_type = 'user_id' AND o.id = d.id
     WHERE (d.partners > (SELECT max_alias_partners FROM options))
@@ -14,8 +15,8 @@ WITH flipped AS (
     ANTI JOIN gone_edge AS g ON g.kind = o.kind AND g.type_a = o.type_a AND g.id_a = o.id_a AND g.type_b = o.type_b AND g.id_b = o.id_b
     WHERE o.status NOT IN ('blocked', 'unlinked') AND (
         (o.kind = 'alias' AND o.type_a = 'user_id' AND (o.id_a IN (SELECT id FROM flipped) OR o.id_b IN (SELECT id FROM flipped)))
-        OR (o.kind NOT IN ('seen', 'alias', 'link') AND (o.status = 'capped') <> (
-            EXISTS (SELECT 1 FROM trait_degree AS t WHERE t.kind = o.kind AND t.id_type = o.kind AND t.id = o.id_b
+        OR (o.kind NOT IN ('seen', 'alias', 'link') AND (o.status = 'capped'
+            OR EXISTS (SELECT 1 FROM trait_degree AS t WHERE t.kind = o.kind AND t.id_type = o.kind AND t.id = o.id_b
                 AND t.partners > (SELECT max_alias_partners FROM options))
             OR EXISTS (SELECT 1 FROM trait_degree AS t WHERE t.kind = o.kind AND t.id_type = 'user_id' AND t.id = o.id_a
                 AND t.partners > (SELECT max_alias_partners FROM options)))))
@@ -24,22 +25,23 @@ WITH flipped AS (
     UNION ALL
     SELECT kind, type_a, id_a, type_b, id_b, events, first_seen, last_seen, first_event, NULL, NULL FROM again
 ), hub AS (
-    SELECT id, partners FROM degree WHERE partners > (SELECT max_alias_partners FROM options)
+    SELECT id FROM degree WHERE partners > (SELECT max_alias_partners FROM options)
     UNION ALL
-    SELECT o.id, o.partners FROM old_map AS o ANTI JOIN degree AS d ON d.id = o.id
+    SELECT o.id FROM old_map AS o ANTI JOIN degree AS d ON d.id = o.id
     WHERE o.id_type = 'user_id' AND o.partners > (SELECT max_alias_partners FROM options)
 ), trait_hub AS (
-    SELECT kind, id_type, id, partners FROM trait_degree WHERE partners > (SELECT max_alias_partners FROM options)
+    SELECT kind, id_type, id FROM trait_degree WHERE partners > (SELECT max_alias_partners FROM options)
 ), capped AS (
     SELECT e.*, CASE
             WHEN e.status IS NOT NULL OR e.kind IN ('seen', 'link') THEN NULL
             WHEN e.kind = 'alias' AND e.type_a <> 'user_id' THEN NULL
-            WHEN a.id IS NOT NULL THEN 'user_id ' || e.id_a || ' has aliases with ' || a.partners || ' user ids'
-            WHEN b.id IS NOT NULL THEN 'user_id ' || e.id_b || ' has aliases with ' || b.partners || ' user ids'
-            WHEN u.id IS NOT NULL THEN 'user_id ' || e.id_a || ' has ' || u.partners || ' values of ' || e.kind
-            WHEN v.id IS NOT NULL THEN e.kind || ' ' || e.id_b || ' is that of ' || v.partners || ' user ids'
+            WHEN a.id IS NOT NULL THEN 'user_id ' || e.id_a || ' has aliases with more than ' || m.most || ' user ids'
+            WHEN b.id IS NOT NULL THEN 'user_id ' || e.id_b || ' has aliases with more than ' || m.most || ' user ids'
+            WHEN u.id IS NOT NULL THEN 'user_id ' || e.id_a || ' has more than ' || m.most || ' values of ' || e.kind
+            WHEN v.id IS NOT NULL THEN e.kind || ' ' || e.id_b || ' is that of more than ' || m.most || ' user ids'
         END AS cap
     FROM every AS e
+    CROSS JOIN (SELECT max_alias_partners AS most FROM options) AS m
     LEFT JOIN hub AS a ON e.kind = 'alias' AND a.id = e.id_a
     LEFT JOIN hub AS b ON e.kind = 'alias' AND b.id = e.id_b
     LEFT JOIN trait_hub AS u ON u.kind = e.kind AND u.id_type = 'user_id' AND u.id = e.id_a

@@ -17,7 +17,8 @@ WITH user_event AS (
     SELECT anonymous_id, moment, max_by(person_id, place), false FROM user_event GROUP BY anonymous_id, moment
     UNION ALL
     SELECT DISTINCT d.anonymous_id, d.timestamp + INTERVAL 1 microsecond, NULL::VARCHAR, true
-    FROM device_event AS d SEMI JOIN user_event AS u ON u.anonymous_id = d.anonymous_id WHERE d.reset
+    FROM device_event AS d SEMI JOIN user_event AS u ON u.anonymous_id = d.anonymous_id
+    WHERE d.reset AND d.timestamp < TIMESTAMPTZ '9999-12-31 23:59:59.999999+00' -- nothing comes after that
 ), one AS (
     -- An event of a user a microsecond after a reset begins a stretch at the instant at which the other ends.
     SELECT anonymous_id, moment, max(person_id) AS person_id, bool_or(ends) AS ends FROM turn GROUP BY anonymous_id, moment

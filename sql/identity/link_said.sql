@@ -2,14 +2,16 @@
 -- reads: rule, node, old_map, alias_said
 -- writes: link_said
 -- grain: one row per link rule whose two ids both occur
--- R2, R13: the operator's own statement that two ids are one person's.
-WITH there AS (
-    SELECT r.*, EXISTS (SELECT 1 FROM node AS n WHERE n.id_type = r.type_a AND n.id = r.id_a)
-        OR EXISTS (SELECT 1 FROM old_map AS o WHERE o.id_type = r.type_a AND o.id = r.id_a)
-        OR EXISTS (SELECT 1 FROM alias_said AS s WHERE s.type_a = r.type_a AND s.id_a = r.id_a) AS has_a,
-        EXISTS (SELECT 1 FROM node AS n WHERE n.id_type = r.type_b AND n.id = r.id_b)
-        OR EXISTS (SELECT 1 FROM old_map AS o WHERE o.id_type = r.type_b AND o.id = r.id_b)
-        OR EXISTS (SELECT 1 FROM alias_said AS s WHERE s.type_a = r.type_b AND s.id_a = r.id_b) AS has_b
-    FROM rule AS r WHERE r.action = 'link'
+-- R2, R13: the operator's own statement that two ids are one person's. An id that only aliases name, as their previous
+-- id, occurs as what those that were judged again say it is.
+WITH occurring AS (
+    SELECT id_type, id FROM node
+    UNION
+    SELECT id_type, id FROM old_map WHERE events > 0 OR id NOT IN (SELECT id_a FROM alias_said)
+    UNION
+    SELECT type_a, id_a FROM alias_said
 )
-SELECT type_a, id_a, type_b, id_b, added_at FROM there WHERE has_a AND has_b
+SELECT r.type_a, r.id_a, r.type_b, r.id_b, r.added_at FROM rule AS r
+SEMI JOIN occurring AS a ON a.id_type = r.type_a AND a.id = r.id_a
+SEMI JOIN occurring AS b ON b.id_type = r.type_b AND b.id = r.id_b
+WHERE r.action = 'link'

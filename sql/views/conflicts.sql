@@ -20,15 +20,25 @@ WITH RECURSIVE tied AS (
         list(DISTINCT t.first_event_id) AS example_event_ids
     FROM tied AS t LEFT JOIN identity.map AS u ON u.id_type = t.other_type AND u.id = t.other
     WHERE t.status = 'capped' AND starts_with(t.reason, t.id_type || ' ' || t.id || ' ') GROUP BY t.id_type, t.id
-), oversize AS (
-    SELECT 'oversize' AS kind, 'person_id' AS id_type, person_id AS id, 1::BIGINT AS persons, sum(events)::BIGINT AS events,
-        NULL::VARCHAR[] AS example_event_ids
+), large AS (
+    SELECT person_id, sum(events)::BIGINT AS events
     FROM identity.map WHERE person_id IS NOT NULL GROUP BY person_id HAVING count(*) FILTER (WHERE id_type = 'user_id') > 50
+), oversize AS (
+    SELECT 'oversize' AS kind, 'person_id' AS id_type, l.person_id AS id, 1::BIGINT AS persons, any_value(l.events) AS events,
+        list(DISTINCT e.first_event_id) FILTER (WHERE e.first_event_id IS NOT NULL) AS example_event_ids
+    FROM large AS l JOIN identity.map AS m ON m.person_id = l.person_id AND m.id_type = 'user_id'
+    LEFT JOIN identity.edges AS e ON e.kind <> 'seen' AND e.status = 'used' AND e.type_a = 'user_id' AND e.id_a = m.id
+    GROUP BY l.person_id
+), nobody AS (
+    SELECT id_type, id, events, example_event_id FROM identity.map WHERE status = 'blocked'
+), example AS (
+    SELECT id_type, id, example_event_id AS event_id FROM nobody
+    UNION
+    SELECT id_type, id, first_event_id FROM tied WHERE status = 'blocked'
 ), blocked AS (
-    SELECT 'blocked_seen' AS kind, m.id_type, m.id, 0::BIGINT AS persons, any_value(m.events) AS events,
-        list(DISTINCT t.first_event_id) FILTER (WHERE t.first_event_id IS NOT NULL) AS example_event_ids
-    FROM identity.map AS m LEFT JOIN tied AS t ON t.status = 'blocked' AND t.id_type = m.id_type AND t.id = m.id
-    WHERE m.status = 'blocked' GROUP BY m.id_type, m.id
+    SELECT 'blocked_seen' AS kind, n.id_type, n.id, 0::BIGINT AS persons, any_value(n.events) AS events,
+        list(DISTINCT e.event_id) FILTER (WHERE e.event_id IS NOT NULL) AS example_event_ids
+    FROM nobody AS n JOIN example AS e ON e.id_type = n.id_type AND e.id = n.id GROUP BY n.id_type, n.id
 ), alias AS (
     SELECT m.person_id, e.id_a, e.id_b, e.first_event_id, e.events
     FROM identity.edges AS e JOIN identity.map AS m ON m.id_type = 'user_id' AND m.id = e.id_b
