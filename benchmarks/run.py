@@ -22,6 +22,7 @@ from benchmarks.identity import identity
 from benchmarks.inputs import DATA, events_file
 from benchmarks.loads import LOSSLESS, OBJECT_EVENTS, bucket, cores, load, memory
 from benchmarks.measure import Bench, Run, cases_table, summary
+from benchmarks.nights import nights
 from benchmarks.peers import dlt
 
 
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "tables": Benchmark(tables, (200_000,), peer=lambda case: case.replace("many names", "few names")),
     "start": Benchmark(start, (200_000,), peer=lambda _: "loader --version"),
     "query": Benchmark(query, (500_000,)),
+    "nights": Benchmark(nights, (20_000,), peer=lambda case: case.replace("compacted", "as loaded")),
     "rerun": Benchmark(rerun, (20_000,), peer=lambda _: "imports alone"),
     "bucket": Benchmark(bucket, (20 * OBJECT_EVENTS,), peer=lambda _: "from disk"),
     "identity": Benchmark(identity, (1_000_000,), 1),

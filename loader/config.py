@@ -31,6 +31,7 @@ _EXAMPLES = {
     "threads": "4",
     "max_reject_share": "0.05",
     "models": '"models"',
+    "compact_files": "32",
     "max_runtime": '"2h"',
     "devices": '"attach"',
     "shared_device": '"by_time"',

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import unquote
@@ -18,8 +18,9 @@ from urllib.parse import unquote
 from deltalake import CommitProperties, DeltaTable, Field, Schema, Transaction
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.schema import PrimitiveType
-from deltalake.transaction import AddAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
+from loader.bounds import bounds_of
 from loader.errors import LoaderError
 from loader.schema import Column
 
@@ -47,9 +48,6 @@ OUR_TYPES = {delta: ours for ours, delta in DELTA_TYPES.items() if ours != "JSON
 TYPE_KEY = "loader.type"  # in a field's metadata: our type, where Delta's doesn't tell
 
 NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"  # as DuckDB names the folder
-
-TEXT_BOUND = 64  # characters kept of a text's bounds
-LAST_CHARACTER = "\U0010ffff"
 
 
 class TableError(LoaderError):
@@ -80,6 +78,7 @@ class Commit:
     """All that one load does to one table. With `overwrite` the files replace all live ones, and types may change.
 
     restore: the version whose files and columns are to be live again, and nothing else; None: no going back.
+    replaced: paths of live files whose rows are in `files` now, and nothing but these rows is.
     """
 
     folder: str  # relative to the warehouse, e.g. "tables/tracks"
@@ -89,6 +88,7 @@ class Commit:
     files: tuple[DeltaFile, ...]
     overwrite: bool = False
     restore: int | None = None
+    replaced: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The commit as plain JSON values; `from_dict` takes them back."""
@@ -104,6 +104,7 @@ class Commit:
             files=tuple(DeltaFile.from_dict(file) for file in values["files"]),
             overwrite=values["overwrite"],
             restore=values.get("restore"),
+            replaced=tuple(values.get("replaced", ())),
         )
 
 
@@ -142,7 +143,7 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
         if seen is not None and seen >= version:
             return False
     _check(root, table, commit)
-    actions = [_add_action(file) for file in commit.files]
+    actions = [_add_action(file, not commit.replaced) for file in commit.files]
     properties = CommitProperties(app_transactions=[Transaction(app, version)])
     if table is not None and commit.restore is not None:
         table.restore(commit.restore, commit_properties=properties)
@@ -162,7 +163,7 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
     if not commit.overwrite:
         _add_columns(table, commit.columns)
     table.create_write_transaction(
-        [*actions],
+        [*actions, *_removals(table, commit.replaced)],
         "overwrite" if commit.overwrite else "append",
         _schema(commit.columns),
         partition_by,
@@ -210,6 +211,8 @@ def _check_table(table: DeltaTable, commit: Commit) -> None:
         if again := live & {file.path for file in commit.files}:  # deltalake would both add and remove it
             raise TableError(f"{commit.name}: {min(again)} is live already; an overwrite takes new files only")
         return
+    if commit.replaced and (gone := set(commit.replaced) - {file["path"] for file in _live(table)}):
+        raise TableError(f"{commit.name}: {min(gone)} is to be replaced, and is not live")
     types = {column.name: column.type for column in commit.columns}
     for column in _columns(table):
         if types.get(column.name) != column.type:
@@ -217,8 +220,18 @@ def _check_table(table: DeltaTable, commit: Commit) -> None:
             raise TableError(f"{commit.name}.{column.name}: to make {wanted} of {column.type} takes an overwrite")
 
 
-def _add_action(file: DeltaFile) -> AddAction:
-    return AddAction(file.path, file.size, file.partition, int(time.time() * 1000), True, file.stats)
+def _add_action(file: DeltaFile, new_rows: bool = True) -> AddAction:
+    return AddAction(file.path, file.size, file.partition, int(time.time() * 1000), new_rows, file.stats)
+
+
+def _removals(table: DeltaTable, paths: Sequence[str]) -> list[RemoveAction]:
+    now = int(time.time() * 1000)
+    live = {file["path"]: file for file in _live(table)} if paths else {}
+    removals = []
+    for path in paths:
+        partition: dict[str, str | None] = {name: str(day) for name, day in live[path].get("partition", {}).items()}
+        removals.append(RemoveAction(path, False, now, live[path]["size_bytes"], partition))
+    return removals
 
 
 def _properties(columns: Sequence[Column]) -> dict[str, str | None]:
@@ -256,7 +269,7 @@ def copy_stats(row: Sequence[Any], root: Path, stats_columns: Sequence[Column] =
         if found is None:
             continue
         nulls = stats["nullCount"][column.name] = int(found["null_count"])
-        bounds = _bounds(column.type, found["min"], found["max"]) if "max" in found and "min" in found else None
+        bounds = bounds_of(column.type, found["min"], found["max"]) if "max" in found and "min" in found else None
         if bounds:
             stats["minValues"][column.name], stats["maxValues"][column.name] = bounds
         elif nulls < rows:
@@ -271,32 +284,6 @@ def copy_stats(row: Sequence[Any], root: Path, stats_columns: Sequence[Column] =
         # as it is, not as \u escapes: deltalake reads a pair of them wrong from U+20000 on
         stats=json.dumps(stats, ensure_ascii=False, separators=(",", ":")),
     )
-
-
-def _bounds(type_: str, low: str, high: str) -> tuple[str, str] | tuple[int, int] | None:
-    """A column's bounds as Delta has them, from DuckDB's text; None where they would be uncertain."""
-    match type_:
-        case "VARCHAR" | "JSON":
-            if len(high) > TEXT_BOUND:
-                if high[TEXT_BOUND] == LAST_CHARACTER:
-                    return None
-                high = high[:TEXT_BOUND] + LAST_CHARACTER
-            return low[:TEXT_BOUND], high
-        case "BIGINT":
-            return int(low), int(high)
-        case "TIMESTAMPTZ":
-            try:
-                return _milliseconds(low, up=False), _milliseconds(high, up=True)
-            except (ValueError, OverflowError):  # infinity, years before 1 or after 9999
-                return None
-    return None  # DOUBLE: engines sort NaN differently. BOOLEAN, DATE: not worth it
-
-
-def _milliseconds(text: str, *, up: bool) -> str:
-    at = datetime.fromisoformat(text).astimezone(UTC).replace(tzinfo=None)
-    if up:
-        at += timedelta(microseconds=-at.microsecond % 1000)
-    return at.isoformat(timespec="milliseconds") + "Z"  # cuts the rest off
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -84,6 +84,14 @@ def days(value: Any) -> int | None:
         raise ValueError("days, such as 30 or 30d, or all") from None
 
 
+def retention(value: str) -> int:
+    """Days, one at least: `7` or `7d`. (Who queries opens warehouse.duckdb, and its files have to stay meanwhile.)"""
+    try:
+        return whole(value.strip().lower().removesuffix("d"))
+    except ValueError:
+        raise ValueError("days, such as 7 or 7d, from 1d on") from None
+
+
 def sources(value: Any) -> tuple[str, ...]:
     """Files, folders, globs, `-` and places in buckets: a list, or text as on a command line."""
     found = shlex.split(value) if isinstance(value, str) else value

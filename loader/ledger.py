@@ -141,7 +141,7 @@ def read(connection: duckdb.DuckDBPyConnection, warehouse: Path, at: int | None 
     rows = connection.execute(
         """SELECT table_name, column_name, max_by(new_type, load_id)
         FROM read_parquet($files, file_row_number = true)
-        WHERE column_name IS NOT NULL GROUP BY ALL ORDER BY min(load_id), min(file_row_number)""",
+        WHERE column_name IS NOT NULL GROUP BY ALL ORDER BY min(load_id), min_by(file_row_number, load_id)""",
         {"files": paths(warehouse, "schema_changes", at)},
     ).fetchall()
     for table, column, type_ in rows:

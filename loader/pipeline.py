@@ -13,7 +13,9 @@ from typing import Any
 import duckdb
 
 from loader import amend, db, history, ledger, load, publish, replay, resolve, resolved, sources, store, user_models
+from loader import compact as compaction
 from loader import restore as restores
+from loader import vacuum as vacuums
 from loader.errors import LoaderError
 from loader.report import Report
 from loader.settings import Settings
@@ -49,6 +51,8 @@ def _run(settings: Settings, progress: Progress, resolving: bool) -> Report:
             progress("resolve", 0, 0, 0)
             found = _resolve(settings)
             report.resolved = found.to_dict() if found else None
+            progress("compact", 0, 0, 0)
+            report.compacted = [each.to_dict() for each in _compact_grown(settings, started)]
     report.seconds = time.monotonic() - began
     return report
 
@@ -78,9 +82,10 @@ def _writing(
 
 
 def _recover(warehouse: Path) -> list[int]:
-    """Finishes what an earlier command had made certain, loads and a run of who is who. The loads."""
+    """Finishes what an earlier command had made certain: loads, a run of who is who, compactions. The loads."""
     loads = store.recover(warehouse)
     store.recover(warehouse, resolve.APP)
+    store.recover(warehouse, history.COMPACTION)
     store.forget(warehouse, sys.maxsize, resolve.APP)
     return loads
 
@@ -234,6 +239,44 @@ def restore(settings: Settings, load_id: int) -> restores.Restored:
     return done
 
 
+def compact(settings: Settings, names: Sequence[str]) -> list[compaction.Compacted]:
+    """Makes one file of the small ones of each past day in these tables (none: in all), and publishes that.
+
+    Raises LoaderError where there is no such table or warehouse, LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    warehouse = settings.warehouse
+    store.check_format(warehouse)
+    with _writing(settings, Report(), lambda *_: None), _engine(settings) as connection:
+        known = compaction.targets(ledger.read(connection, warehouse).tables)
+        return compaction.compact(connection, warehouse, compaction.named(known, names), datetime.now(UTC).date())
+
+
+def _compact_grown(settings: Settings, started: datetime) -> list[compaction.Compacted]:
+    """Compacts the tables that have more small files than they should, of those that this run's loads added to."""
+    added_to = {commit.folder for _, commits in store.manifests(settings.warehouse) for commit in commits}
+    if not added_to:
+        return []
+    with _engine(settings) as connection:
+        known = compaction.targets(ledger.read(connection, settings.warehouse).tables)
+        grown = [target for target in known if target.folder in added_to or target.folder.startswith("identity/")]
+        return compaction.compact(connection, settings.warehouse, grown, started.date(), settings.compact_files)
+
+
+def vacuum(settings: Settings, days: int) -> vacuums.Vacuumed:
+    """Removes the files that neither what is published nor a version of the last days needs.
+
+    Raises LoaderError where there is no warehouse, LockedError while a run is at work.
+    """
+    settings = replace(settings, warehouse=store.check_path(settings.warehouse))
+    warehouse = settings.warehouse
+    store.check_format(warehouse)
+    with _writing(settings, Report(), lambda *_: None):
+        run = resolve.last(warehouse)
+        named = publish.files(warehouse)  # if it is behind, a reader may have open what is replaced now
+        return vacuums.vacuum(warehouse, named, run.load_id if run else None, days, time.time())
+
+
 def _publish(
     settings: Settings, afresh: bool = False, own: Sequence[user_models.Own] | None = None
 ) -> tuple[int, int, list[dict[str, Any]]]:
@@ -252,24 +295,26 @@ def _publish(
         shown = publish.published(warehouse)
         afresh = afresh or shown is None or shown.warehouse != str(warehouse)
         loaded = {commit.name for _, commits in pending for commit in commits}
+        compacted = {each.folder for _, commits in store.manifests(warehouse, history.COMPACTION) for each in commits}
 
         def view(schema: str, name: str, folder: str) -> publish.View:
             version = None if at is None else history.version_at(warehouse / folder, at)
             return publish.View(schema, name, folder, version)
 
         tables = [view("main", table, store.table_folder(table)) for table in state.tables]
-        views = [table for table in tables if afresh or table.name in loaded]
+        views = [table for table in tables if afresh or table.name in loaded or table.folder in compacted]
         views += [view("loader", table, ledger.folder(table)) for table in ledger.TABLES]
         names = {"main": {table.name for table in tables} | (set() if settings.skip_users_table else {"users"})}
         now = publish.Shown(state.last_load, str(warehouse))
-        if store.manifests(warehouse, resolve.APP):  # a run got stuck on its way: persons stay as they are shown
+        stuck = bool(store.manifests(warehouse, resolve.APP))
+        if stuck:  # a run got stuck on its way: persons stay as they are shown
             now = replace(now, resolved_load=shown.resolved_load, resolve_id=shown.resolve_id) if shown else now
         elif run := resolve.last(warehouse):
             now = replace(now, resolved_load=run.load_id, resolve_id=run.resolve_id)
-            if afresh or not shown or shown.resolve_id != run.resolve_id:
+            if afresh or compacted or not shown or shown.resolve_id != run.resolve_id:
                 then = ledger.read(connection, warehouse, run.load_id)
                 since = shown.resolved_load if shown and not afresh else 0
-                views += resolved.views(warehouse, then, run.load_id, since, not settings.skip_users_table)
+                views += resolved.views(warehouse, then, run.load_id, since, not settings.skip_users_table, compacted)
                 names["resolved"] = resolved.names(then)
         made = user_models.published(warehouse)
         at_work: list[dict[str, Any]] = []
@@ -280,7 +325,14 @@ def _publish(
             elif made:
                 user_models.keep(sql, warehouse, made)
 
-        if afresh or shown != now or (own is not None and user_models.due(own, made, now.load_id, now.resolve_id)):
+        if (
+            afresh
+            or compacted
+            or shown != now
+            or (own is not None and user_models.due(own, made, now.load_id, now.resolve_id))
+        ):
             publish.publish(connection, warehouse, views, shown=now, names=names, afresh=afresh, then=model)
     store.forget(warehouse, state.last_load)
+    if not stuck:  # else views of persons name older files still
+        store.forget(warehouse, sys.maxsize, history.COMPACTION)
     return state.last_load, len(tables), at_work

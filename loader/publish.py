@@ -155,3 +155,14 @@ def published(warehouse: Path) -> Shown | None:
             return Shown(*connection.execute(f"SELECT {columns} FROM loader.published").fetchall()[0])
     except duckdb.Error:
         return None
+
+
+def files(warehouse: Path) -> set[str]:
+    """The paths of the files that the views of `warehouse.duckdb` name, also where the warehouse was moved since; none
+    if it is not there or not readable."""
+    shown = published(warehouse)
+    if shown is None:
+        return set()
+    with duckdb.connect(str(warehouse / NAME), read_only=True) as connection:
+        rows = connection.execute(_FILES, {"folder": "/"}).fetchall()
+    return {str(warehouse) + name.removeprefix(shown.warehouse) for (name,) in rows}

@@ -3,7 +3,7 @@
 The views of `resolved` read events as the last run resolved them, and look their persons up in `identity`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from loader import delta, events, history, identity, keyed, ledger, models, store
@@ -22,10 +22,13 @@ def names(state: ledger.State) -> set[str]:
     return {*state.tables, "users", "user_traits", "sessions", "timeline"}
 
 
-def views(warehouse: Path, state: ledger.State, load_id: int, since: int, users: bool) -> list[View]:
+def views(
+    warehouse: Path, state: ledger.State, load_id: int, since: int, users: bool, compacted: Collection[str]
+) -> list[View]:
     """The views of a run up to a load, but for tables that are as they were at the load `since` (0: all views).
 
-    state: the ledger's at that load. users: whether there is to be that table.
+    state: the ledger's at that load. users: whether there is to be that table. compacted: folders of tables that have
+    other files since.
     """
     found = [View("identity", table.name, sql=_seen(warehouse, table)) for table in KEYED]
     for name, columns in (("person_changes", identity.CHANGES), ("rules", identity.RULES)):
@@ -45,7 +48,7 @@ def views(warehouse: Path, state: ledger.State, load_id: int, since: int, users:
         root = warehouse / store.table_folder(table)
         version = history.version_at(root, load_id)
         files = [file.path for file in delta.snapshot(root, version).files]
-        if not since or version != history.version_at(root, since):
+        if not since or store.table_folder(table) in compacted or version != history.version_at(root, since):
             found.append(View("resolved", table, sql=_table(columns, files)))
         if table in calls or (state.skipped_tracks and table in state.event_tables):
             parts[table] = events.Part(calls.get(table, TRACK), columns, files)

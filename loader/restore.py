@@ -36,9 +36,11 @@ def restore(warehouse: Path, wanted: int) -> Restored:
     with db.connect() as connection:
         known = ledger.read(connection, warehouse)
         _check_known(connection, warehouse, wanted)
-        target = ledger.read(connection, warehouse, wanted)
         if wanted in (known.last_load, known.restored):
             return Restored(known.last_load, wanted, (), (), 0)
+        for table in ledger.TABLES:
+            _then(warehouse / ledger.folder(table), wanted)
+        target = ledger.read(connection, warehouse, wanted)
         load_id = known.last_load + 1
         folders = {table: store.table_folder(table) for table in {**target.tables, **known.tables}}
         commits = []
@@ -87,18 +89,24 @@ def _listed(loads: list[int]) -> str:
 def _back(warehouse: Path, folder: str, table: str, wanted: int, partition_by: tuple[str, ...]) -> list[Commit]:
     """The commit that puts a table back; none where it is as it was."""
     root = warehouse / folder
+    then = _then(root, wanted)
+    if then.version == delta.snapshot(root).version:
+        return []
+    return [Commit(folder, table, then.columns, partition_by, (), restore=then.version)]
+
+
+def _then(root: Path, wanted: int) -> delta.Snapshot:
+    """A table as a load left it. LoaderError where that is gone."""
     version = history.version_at(root, wanted)
     if version is None:
         raise LoaderError(f"{root}: its log no longer tells of load {wanted}, so that cannot be restored.")
-    if version == delta.snapshot(root).version:
-        return []
     then = delta.snapshot(root, version)
     if gone := [file.path for file in then.files if not Path(file.path).exists()]:
         raise LoaderError(
             f"load {wanted} can no longer be restored: {len(gone)} of its files are gone, such as {gone[0]}. "
-            "A vacuum takes what later loads replaced, after some days. Nothing was changed."
+            "A vacuum takes what was replaced since, after some days. Nothing was changed."
         )
-    return [Commit(folder, table, then.columns, partition_by, (), restore=version)]
+    return then
 
 
 def _emptied(warehouse: Path, folder: str, table: str) -> list[Commit]:

@@ -66,7 +66,7 @@ class Settings:
     devices: attach, or merge: two user ids seen with one device are one person, too. shared_device: by_time, or none:
     nobody's where no user id is. merge_on: traits that make user ids one person. max_alias_partners: a user id with
     aliases to more others is a hub, whose aliases are set aside.
-    models: the folder of a user's own SQL models.
+    models: the folder of a user's own SQL models. compact_files: small files that a table may have after a run.
     """
 
     warehouse: Path = Path("warehouse")
@@ -106,6 +106,7 @@ class Settings:
     max_alias_partners: int = 10
     # what runs after it
     models: Path | None = None
+    compact_files: int = 32
 
     @property
     def engine_memory(self) -> int:
@@ -184,6 +185,7 @@ OPTIONS = (
     Option("max_reject_share", share, "Rejects by items; a command with more ends with exit code 3.", "0.05"),
     Option("strict", switch, "A load with any reject or discard loads nothing; exit code 1.", "off"),
     Option("models", folder, "A folder of SQL models of your own, *.sql.", "none"),
+    Option("compact_files", count, "A table with more small files of past days is compacted.", "32"),
     Option("max_runtime", duration, "Begin no more files after that time, such as 45s, 30m, 2h.", "no limit"),
     Option("accept_new_rules", switch, "Load although settings that change names were others before.", "off", False),
     Option("reload", switch, "Read files again that are loaded already; rows stay single.", "off", False),

@@ -114,6 +114,7 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
         ip = context.name_of("ip", members) or "NULL::VARCHAR"
         of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')"
         passed_ip = f"CASE WHEN {ip} IS NOT NULL THEN {of_member} WHEN context IS NOT NULL THEN {passed_ip} END"
+    members_ = context.columns(members, "whole", "s.context", "found")
     parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
     return f"""
     WITH listed AS (

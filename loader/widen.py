@@ -133,7 +133,7 @@ def rewrite(
         written = store.write(connection, warehouse, folder, sql, load_id, 0, [date] if date else [])
         new += written.files
         rows += written.rows
-        for name, count in _filled(connection, files).items():
+        for name, count in filled(connection, files).items():
             cells[name] = cells.get(name, 0) + count
         for name, count in written.cells.items():
             if name != PARTITION:
@@ -151,7 +151,7 @@ def _cell(old: Column, new: Column, fill: Fill | None) -> str:
     return f"coalesce({cell}, fill.cell)" if fill and fill.column == old.name else cell
 
 
-def _filled(connection: duckdb.DuckDBPyConnection, files: Sequence[LiveFile]) -> dict[str, int]:
+def filled(connection: duckdb.DuckDBPyConnection, files: Sequence[LiveFile]) -> dict[str, int]:
     """By column, the cells of these files that are not NULL."""
     paths = {"files": [file.path for file in files]}
     source = "FROM read_parquet($files, union_by_name = true, hive_partitioning = false)"

@@ -117,6 +117,7 @@ def test_the_report_as_json(run: Run, events: str) -> None:
         "planned_files": [],
         "resolved": None,
         "models": [],
+        "compacted": [],
     }
     assert json.loads(run("load", events, "--json", "--warehouse", "wh").stdout)["known_files"] == 1
 
@@ -440,6 +441,7 @@ def test_config(run: Run, tmp_path: Path) -> None:
         "max_reject_share = 0.05             # default\n"
         "strict = false                      # default\n"
         "# models                            # default: none\n"
+        "compact_files = 32                  # default\n"
         "# max_runtime                       # default: no limit\n"
         "[identity]\n"
         'devices = "attach"                  # default\n'

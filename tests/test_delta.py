@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loader import delta
+from loader.bounds import LAST_CHARACTER, TEXT_BOUND
 from loader.delta import Commit, DeltaFile, TableError, copy_stats, live_files, snapshot
 from loader.schema import Column
 
@@ -429,9 +430,9 @@ def stats_of(con: duckdb.DuckDBPyConnection, root: Path, values: str, type_: str
         ("('b'), (NULL), ('a')", [1, "a", "b"]),
         ("(''), ('b')", [0, "", "b"]),
         ("(NULL)", [1]),
-        (f"(repeat('x', {delta.TEXT_BOUND}))", [0, "x" * delta.TEXT_BOUND, "x" * delta.TEXT_BOUND]),
-        ("(repeat('x', 100))", [0, "x" * delta.TEXT_BOUND, "x" * delta.TEXT_BOUND + delta.LAST_CHARACTER]),
-        ("(repeat(chr(1114111), 64))", [0, delta.LAST_CHARACTER * 64, delta.LAST_CHARACTER * 64]),
+        (f"(repeat('x', {TEXT_BOUND}))", [0, "x" * TEXT_BOUND, "x" * TEXT_BOUND]),
+        ("(repeat('x', 100))", [0, "x" * TEXT_BOUND, "x" * TEXT_BOUND + LAST_CHARACTER]),
+        ("(repeat(chr(1114111), 64))", [0, LAST_CHARACTER * 64, LAST_CHARACTER * 64]),
         ("(repeat(chr(1114111), 65))", [0]),  # 260 bytes: DuckDB itself gives no bounds
         ("(repeat('x', 64) || chr(1114111))", [0]),
         ("(repeat('я', 400))", [0]),

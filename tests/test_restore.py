@@ -229,7 +229,7 @@ def test_what_a_vacuum_took_cannot_come_back(loaded: Path) -> None:
         restore(loaded, 3)
     assert str(error.value) == (
         f"load 3 can no longer be restored: 1 of its files are gone, such as {loaded}/warehouse/tables/a/{taken[0]}. "
-        "A vacuum takes what later loads replaced, after some days. Nothing was changed."
+        "A vacuum takes what was replaced since, after some days. Nothing was changed."
     )
     assert {path: DeltaTable(path).version() for path in versions} == versions
     assert content(loaded) == state != before

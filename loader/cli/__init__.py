@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from loader import failure, given, settings
+from loader.cli.compact import compact
 from loader.cli.discards import discards
 from loader.cli.ending import finish, need_sources, notifying
 from loader.cli.explain import explain
@@ -19,6 +20,7 @@ from loader.cli.frame import (
     Commands,
     common,
     common_first,
+    compact_option,
     connect,
     gather,
     inform,
@@ -31,6 +33,7 @@ from loader.cli.frame import (
 from loader.cli.identity import identity, resolve
 from loader.cli.rejects import rejects
 from loader.cli.restore import restore
+from loader.cli.vacuum import vacuum
 from loader.cli.widen import widen
 from loader.errors import Exit, UsageError
 
@@ -61,6 +64,7 @@ main.add_command(explain)
 @click.argument("sources", metavar="[SOURCE]...", nargs=-1)
 @setting_options
 @models_option
+@compact_option
 @section_options("identity")
 @common
 @click.pass_context
@@ -224,6 +228,7 @@ def publish(ctx: click.Context) -> None:
 @main.command()
 @setting_options
 @models_option
+@compact_option
 @section_options("identity")
 @common
 @click.pass_context
@@ -254,3 +259,5 @@ def init(ctx: click.Context) -> None:
 
 
 main.add_command(restore)
+main.add_command(compact)
+main.add_command(vacuum)

@@ -153,16 +153,20 @@ def _add_common(command: Command, *, at_root: bool) -> Command:
 
 
 def setting_options(command: Command, without: Collection[str] = ()) -> Command:
-    """An option for every setting but the warehouse, the sources, the models, and those that the command goes
-    without. Their values are read, with those of elsewhere, by `gather`."""
-    return _add(
-        command, [o for o in OPTIONS if not o.section and o.name not in (*without, "warehouse", "sources", "models")]
-    )
+    """An option for every setting but the warehouse, the sources, those that only some commands have, and those that
+    the command goes without. Their values are read, with those of elsewhere, by `gather`."""
+    without = (*without, "warehouse", "sources", "models", "compact_files")
+    return _add(command, [option for option in OPTIONS if not option.section and option.name not in without])
 
 
 def models_option(command: Command) -> Command:
     """The option for the user's models, of the commands that run them."""
     return _add(command, [option for option in OPTIONS if option.name == "models"])
+
+
+def compact_option(command: Command) -> Command:
+    """The option for how many small files there may be, of the commands that compact by it."""
+    return _add(command, [option for option in OPTIONS if option.name == "compact_files"])
 
 
 def resolving_options(command: Command) -> Command:
