@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from json import dumps as to_json
 
 import duckdb
+import numpy as np
+import pyarrow as pa
 
 from loader import books
 from loader.db import literal, quote
@@ -22,7 +24,7 @@ MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
-_JOIN = "LEFT JOIN (SELECT text, id FROM member_text WHERE member = {at}) d{at} ON d{at}.text = item.{name}"
+_ROWS = 122_880  # whose texts are compared at a time
 
 
 def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> tuple[str, ...]:
@@ -100,29 +102,50 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
     connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
     if not members:
         return
-    texts = " UNION ALL ".join(
-        f"""SELECT {at} AS member, (row_number() OVER () - 1)::INTEGER AS id, text
-            FROM (SELECT DISTINCT {name} AS text FROM item WHERE {name} IS NOT NULL)"""
-        for at, (_, name) in enumerate(_names(members))
-    )
-    connection.execute(f"CREATE TABLE member_text AS {texts}")
-    starts = ", ".join(literal("{" + to_json(key) + ":") for key in members)
-    connection.execute(f"""
-        INSERT INTO member SELECT member, id, context, shape_of(context)
-        FROM (SELECT member, id, [{starts}][member + 1] || text || '}}' AS context FROM member_text)
-    """)
-    ids = "".join(f", d{at}.id AS {index(at)}" for at in range(len(members)))
-    joins = " ".join(_JOIN.format(at=at, name=name) for at, (_, name) in enumerate(_names(members)))
-    connection.execute(f"CREATE OR REPLACE TABLE member_of AS SELECT pos, call, event_table{ids} FROM item {joins}")
-    texts = ", ".join(f"count({name})" for _, name in _names(members))
-    ((all_, *given),) = connection.execute(f"SELECT coalesce(sum({_COUNT}), 0), {texts} FROM item").fetchall()
-    ids = ", ".join(f"count({index(at)})" for at in range(len(members)))
-    (told,) = connection.execute(f"SELECT {ids} FROM member_of").fetchall()
-    books.balance("members of contexts", {"all": int(all_)}, {"all": sum(given)})
-    books.balance("members of contexts", dict(zip(members, given, strict=True)), dict(zip(members, told, strict=True)))
-    connection.execute("DROP TABLE member_text")
+    names_ = [name for _, name in _names(members)]
+    rows = connection.sql(f"SELECT pos, call, event_table, {', '.join(names_)} FROM item").to_arrow_reader(_ROWS)
+    batches = [_encoded(batch, names_) for batch in (pa.RecordBatch.from_pylist([], rows.schema), *rows)]
+    events = pa.Table.from_batches(batches).unify_dictionaries()
+    ids = [pa.chunked_array([chunk.indices for chunk in events[name].chunks]) for name in names_]
+    _balance(connection, members, ids)
+    _keep(connection, members, [events[name].chunk(0).dictionary for name in names_])
+    of = pa.table([*events.columns[:3], *ids], ["pos", "call", "event_table", *map(index, range(len(members)))])
+    connection.register("encoded", of)
+    connection.execute("CREATE OR REPLACE TABLE member_of AS SELECT * FROM encoded")
+    connection.unregister("encoded")
     for name in names(members):
         connection.execute(f"ALTER TABLE item DROP COLUMN {name}")
+
+
+def _encoded(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """The rows with these columns as numbers of the texts that they have."""
+    columns = zip(batch.schema.names, batch.columns, strict=True)
+    return pa.RecordBatch.from_arrays(
+        [column.dictionary_encode() if name in names else column for name, column in columns], batch.schema.names
+    )
+
+
+def _balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], ids: Sequence[pa.ChunkedArray]) -> None:
+    """BooksError unless the events have as many members as were counted, and as many ids."""
+    counts = ", ".join(f"count({name})" for _, name in _names(members))
+    ((all_, *given),) = connection.execute(f"SELECT coalesce(sum({_COUNT}), 0), {counts} FROM item").fetchall()
+    told = [len(of_member) - of_member.null_count for of_member in ids]
+    books.balance("members of contexts", {"all": int(all_)}, {"all": sum(given)})
+    books.balance("members of contexts", dict(zip(members, given, strict=True)), dict(zip(members, told, strict=True)))
+
+
+def _keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: Sequence[pa.Array]) -> None:
+    """Fills `member` with the texts of each member, whose ids are their places."""
+    numbers = [np.full(len(each), at, np.int32) for at, each in enumerate(texts)]
+    ids = [np.arange(len(each), dtype=np.int32) for each in texts]
+    kept = pa.table([np.concatenate(numbers), np.concatenate(ids), pa.chunked_array(texts)], ["member", "id", "text"])
+    starts = ", ".join(literal("{" + to_json(key) + ":") for key in members)
+    connection.register("kept", kept)
+    connection.execute(f"""
+        INSERT INTO member SELECT member, id, context, shape_of(context)
+        FROM (SELECT member, id, [{starts}][member + 1] || text || '}}' AS context FROM kept)
+    """)
+    connection.unregister("kept")
 
 
 def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd: bool = False) -> None:

@@ -60,7 +60,6 @@ class Entries:
 
 def stage(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes `flat`, a view of `item`: one row an event with its rule columns, but for the whole event."""
-    connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
     connection.execute(f"CREATE VIEW flat AS SELECT {_RULES.format(full_event='NULL::VARCHAR')} FROM item {_NAMES}")
 
 

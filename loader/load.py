@@ -51,6 +51,7 @@ def load(
     files are read. until: no file is begun at or after that time.monotonic().
     """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
+        connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
         known = ledger.read(connection, settings.warehouse)
         rules = ledger.rules(settings, known.settings)
         job = Job(connection, settings, known, datetime.now(UTC), rules, lambda name: stage(name, known.last_load + 1))

@@ -5,7 +5,7 @@ A test puts a fault into a load by patching one step of it. The check under test
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,8 +121,12 @@ def losing_a_line() -> Patch:
 
 def losing_an_id() -> Patch:
     """A fault in how events are given the ids of their contexts' members."""
-    join: Any = context._JOIN.replace("SELECT text, id", "SELECT text, nullif(id, 0) AS id")
-    return context, "_JOIN", join
+    real = context._encoded
+
+    def encoded(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+        return real(batch.set_column(3, names[0], batch.column(3).take(pa.nulls(batch.num_rows, pa.int32()))), names)
+
+    return context, "_encoded", encoded
 
 
 def without(column: str, condition: str) -> str:
@@ -156,7 +160,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     ),
     "the id of a member of a context is lost": (
         losing_an_id,
-        "members of contexts: app: 3 expected, 2 found",
+        "members of contexts: app: 3 expected, 0 found",
     ),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),

@@ -273,7 +273,11 @@ def test_each_text_is_kept_once() -> None:
 
 
 def test_a_text_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "_JOIN", context._JOIN.replace("WHERE member", "WHERE id > 0 AND member"))
+    def without(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+        return encoded(batch.slice(1), names)
+
+    encoded = context._encoded
+    monkeypatch.setattr(context, "_encoded", without)
     with connect(threads=1) as connection:
         members = split_contexts(connection, [], [USUAL])
         with pytest.raises(BooksError, match="members of contexts"):
