@@ -1,6 +1,7 @@
 """One load: some files, all of their events, at once or not at all. Its steps and their order are architecture.md's."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -51,7 +52,7 @@ def load(
     files are read. until: no file is begun at or after that time.monotonic().
     """
     with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
-        connection.execute("SET arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
+        connection.execute("SET GLOBAL arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
         known = ledger.read(connection, settings.warehouse)
         rules = ledger.rules(settings, known.settings)
         job = Job(connection, settings, known, datetime.now(UTC), rules, lambda name: stage(name, known.last_load + 1))
@@ -243,11 +244,13 @@ def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> li
     plans = [each.plan for each in there]
     has_odd = any(each.has_odd for each in there)
     of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
-    entries = flatten.cells_of_members(job.sql, plans, job.members)
+    with job.sql.cursor() as cursor, ThreadPoolExecutor(1, thread_name_prefix="cells") as pool:
+        entries = pool.submit(flatten.cells_of_members, cursor, plans, job.members)  # while the rows are sorted
+        rows = flatten.in_order(job.sql, plans, job.members, job.settings.store_full_event, has_odd, of_event)
     written = runs.write(
         job.sql,
-        flatten.in_order(job.sql, plans, job.members, job.settings.store_full_event, has_odd, of_event),
-        entries,
+        rows,
+        entries.result(),
         [(each.plan, each.rows, len(each.dates), each.has_odd) for each in there],
         job.settings.warehouse,
         job.load_id,
