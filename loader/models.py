@@ -12,10 +12,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import duckdb
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-from sqlglot.optimizer.scope import traverse_scope
 
 from loader.db import quote
 from loader.errors import LoaderError
@@ -86,6 +82,11 @@ def declared(path: Path, reads: str, found: Collection[str]) -> tuple[str, ...]:
 @cache
 def tables(path: Path, sql: str) -> frozenset[str]:
     """The relations that a SELECT reads, `schema.name` where it says the schema. ModelError for anything else."""
+    import sqlglot  # takes a while, and a load needs no models
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+    from sqlglot.optimizer.scope import traverse_scope
+
     try:
         parsed = sqlglot.parse(sql, read="duckdb")
         scopes = [scope for each in parsed if isinstance(each, exp.Query) for scope in traverse_scope(each)]
