@@ -9,6 +9,7 @@ A context is *whole* if it has known members only, and none twice. The others ar
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from json import dumps as to_json
 
 import duckdb
@@ -104,7 +105,8 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
         return
     names_ = [name for _, name in _names(members)]
     rows = connection.sql(f"SELECT pos, call, event_table, {', '.join(names_)} FROM item").to_arrow_reader(_ROWS)
-    batches = [_encoded(batch, names_) for batch in (pa.RecordBatch.from_pylist([], rows.schema), *rows)]
+    empty = pa.RecordBatch.from_pylist([], rows.schema)
+    batches = [_encoded(batch, names_) for batch in chain([empty], rows)]
     events = pa.Table.from_batches(batches).unify_dictionaries()
     ids = [pa.chunked_array([chunk.indices for chunk in events[name].chunks]) for name in names_]
     _balance(connection, members, ids)
@@ -118,10 +120,12 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
 
 
 def _encoded(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """The rows with these columns as numbers of the texts that they have."""
-    columns = zip(batch.schema.names, batch.columns, strict=True)
+    """The rows with these columns, the last ones, as numbers of the texts that they have."""
+    first = batch.schema.names[: -len(names)]
+    # Columns of a batch keep each other in memory, so of the first ones this takes a copy.
+    copied = batch.select(first).take(pa.array(np.arange(batch.num_rows)))
     return pa.RecordBatch.from_arrays(
-        [column.dictionary_encode() if name in names else column for name, column in columns], batch.schema.names
+        [*copied.columns, *(batch.column(name).dictionary_encode() for name in names)], [*first, *names]
     )
 
 
