@@ -25,7 +25,7 @@ def session_id(person: str, started: datetime) -> str:
 class Person:
     minted_at: datetime
     retired_at: datetime | None = None
-    successor: Node | None = None  # what it was at retirement
+    successor: Node | None = None  # who took over, last
 
 
 class Change(NamedTuple):
@@ -77,6 +77,10 @@ class Persons:
         for anchor, successor in retired:
             self.all[anchor].retired_at, self.all[anchor].successor = at, successor
             changes.append(Change("merge" if successor else "split", anchor, successor))
+        took_over: dict[Node | None, Node | None] = dict(retired)
+        for anchor, person in self.all.items():
+            if person.retired_at is not None and anchor not in took_over:
+                person.successor = self.of.get(anchor) or took_over.get(person.successor, person.successor)
         return changes
 
     def _age(self, anchor: Node) -> tuple[datetime, str]:
@@ -86,7 +90,7 @@ class Persons:
         """The living person that a person is today."""
         if anchor is None or self.all[anchor].retired_at is None:
             return anchor
-        return self.of.get(anchor) or self.current(self.all[anchor].successor)
+        return self.of.get(anchor) or self.all[anchor].successor
 
 
 class Warehouse:

@@ -2,7 +2,7 @@
 -- reads: holding, retired, old_person, map_now, options
 -- writes: person_now
 -- grain: one row per person that is new or changes
--- A retired id resolves for ever: to the person of its anchor now; where that has none, to whoever took over.
+-- A retired id resolves for ever: to the person of its anchor now; where that has none, to whoever took over last.
 WITH state AS (
     SELECT h.person_id, h.anchor_type, h.anchor_id, (SELECT run_at FROM options) AS minted_at, NULL::TIMESTAMPTZ AS retired_at,
         h.person_id AS current_person_id
