@@ -57,22 +57,19 @@ def _of_contexts(
     with connection.cursor() as cursor:
         if cursor.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
             context.use(cursor, members, with_odd=True)
-        of_members = [
+        texts = [
             _classes(f"{member} AS member, id", "member", f"member = {member}", mine)
             for member in range(len(members))
             if (mine := [(at, leaf) for at, leaf in enumerate(leaves.values()) if leaf.member == member])
         ]
-        of_events = [
-            _classes("-1 AS member, pos AS id", "item", "context IS NOT NULL", mine)
-            for mine in [[(at, leaf) for at, leaf in enumerate(leaves.values()) if leaf.beside]]
-            if mine
-        ]
-        if not of_members and not of_events:
+        if beside := [(at, leaf) for at, leaf in enumerate(leaves.values()) if leaf.beside]:
+            texts.append(_classes("-1 AS member, pos AS id", "item", "context IS NOT NULL", beside))
+        if not texts:
             return found
         events = f"""SELECT -1 AS member, pos AS id, {_GROUP}, 1 AS events, pos AS first FROM item
             WHERE context IS NOT NULL"""
         rows = cursor.execute(f"""
-            WITH text AS MATERIALIZED ({" UNION ALL ".join(of_members + of_events)}
+            WITH text AS MATERIALIZED ({" UNION ALL ".join(texts)}
             ), kind AS MATERIALIZED (
                 SELECT leaves, classes, row_number() OVER ()::INTEGER AS kind FROM text GROUP BY ALL
             ), numbered AS MATERIALIZED (

@@ -40,7 +40,8 @@ _TYPES = {
 @dataclass(slots=True)
 class Table:
     """A table that gets rows. name: of its files. small: whether it gets few rows a date. entries: by name, the cells
-    that members of contexts give. common, odd: how the cells of the two kinds of events are made. open: the files that
+    that members of contexts give. common, odd: how the cells of the two kinds of events are made; no odd: there are
+    none. open: the files that
     are being written, by date. written: the others, with their cells by column."""
 
     plan: TablePlan
@@ -48,10 +49,9 @@ class Table:
     name: str
     loaded_at: datetime
     small: bool
-    has_odd: bool
     entries: Mapping[str, flatten.Entries]
     common: flatten.Cells
-    odd: flatten.Cells
+    odd: flatten.Cells | None
     open: dict[str, ParquetFile] = field(default_factory=dict)
     written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
 
@@ -78,7 +78,7 @@ class Table:
 
     def _parts(self, run: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, flatten.Cells]]:
         """The odd rows and the others, each with how their cells are made."""
-        if self.has_odd:
+        if self.odd:
             flag = "odd_call" if self.plan.target.event_table is None else "odd_event"
             is_odd = run.column(flag)
             if is_odd.true_count:
@@ -148,7 +148,7 @@ def write(
         root = warehouse / table_folder(target.table)
         small = count < dates * ROWS_TO_COMPRESS
         tables[target.call, number] = Table(
-            plan, root, name, loaded_at, small, has_odd, entries, flatten.common(plan), flatten.odd(plan)
+            plan, root, name, loaded_at, small, entries, flatten.common(plan), flatten.odd(plan) if has_odd else None
         )
 
     def add(table: Table, day: str, run: pa.RecordBatch, ends: bool) -> None:

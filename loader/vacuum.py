@@ -38,10 +38,11 @@ def vacuum(warehouse: Path, named: Collection[str], resolved: int | None, days: 
     instant = now - days * DAY
     count = size = 0
     for root in _roots(warehouse):
-        needed = {*named, *_needed(root, instant, resolved)}
+        needed = _needed(root, instant, resolved)
         for path in root.rglob("*.parquet"):
-            status = path.stat()
-            if path.relative_to(root).parts[0] != _LOG and status.st_mtime < instant and str(path) not in needed:
+            if path.relative_to(root).parts[0] == _LOG or str(path) in named or str(path) in needed:
+                continue
+            if (status := path.stat()).st_mtime < instant:
                 path.unlink()
                 count, size = count + 1, size + status.st_size
     return Vacuumed(count, size, days)

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-import signal
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -471,22 +471,14 @@ def test_one_that_dies(nights: Path, every: bool) -> None:
     """At any step: readers see the same, and the next one ends it."""
     warehouse = nights / "warehouse"
     before = seen(nights)
-    shutil.copytree(warehouse, nights / "beginning")
-    with test_kill.start(nights, 0, "compact", "--quiet") as process:
-        assert process.stdout is not None
-        count = int(process.stdout.read())
-    assert (process.returncode, seen(nights)) == (0, before)
-    done = {table: len(files(nights, f"tables/{table}")) for table in ("tracks", "order_done", "aliases")}
-    assert count > 60
-    for step in range(1, count + 1, 1 if every else count // DEATHS):
-        shutil.rmtree(warehouse)
-        shutil.copytree(nights / "beginning", warehouse)
-        with test_kill.start(nights, step, "compact", "--quiet") as process:
-            assert process.wait(300) in (-signal.SIGKILL, 0), step
+    done: dict[str, int] = {}
+    for step in test_kill.deaths(nights, "compact", sys.maxsize if every else DEATHS):
         assert seen(nights) == before, step
         compacted(nights)
         assert seen(nights) == before, step
-        assert {table: len(files(nights, f"tables/{table}")) for table in done} == done, step
+        left = {table: len(files(nights, f"tables/{table}")) for table in ("tracks", "order_done", "aliases")}
+        done = done or left
+        assert left == done, step
         assert store.manifests(warehouse, COMPACTION) == [], step
         assert test_kill.strays(warehouse) == set(), step
         assert loader.publish.files(warehouse).isdisjoint(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,27 @@ def start(folder: Path, step: int, *arguments: str) -> "subprocess.Popen[bytes]"
     names = [str(folder / name) if name.startswith("in/") else name for name in arguments]
     command = [sys.executable, "-m", "tests.dying", str(step), str(folder / "warehouse"), *names]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+
+
+def deaths(folder: Path, command: str, most: int) -> Iterator[int]:
+    """The steps of a command; after it was whole (0), and after each death at one, from the same warehouse.
+
+    most: how many of them there may be, about.
+    """
+    warehouse = folder / "warehouse"
+    shutil.copytree(warehouse, folder / "beginning")
+    with start(folder, 0, command, "--quiet") as process:
+        assert process.stdout is not None
+        count = int(process.stdout.read())
+    assert process.returncode == 0
+    yield 0
+    assert count > 20
+    for step in range(1, count + 1, max(count // most, 1)):
+        shutil.rmtree(warehouse)
+        shutil.copytree(folder / "beginning", warehouse)
+        with start(folder, step, command, "--quiet") as process:
+            assert process.wait(300) in (-signal.SIGKILL, 0), step
+        yield step
 
 
 def seen(folder: Path) -> list[Any]:
