@@ -9,7 +9,7 @@ A context is *whole* if it has known members only, and none twice. The others ar
 """
 
 from collections.abc import Sequence
-from itertools import chain
+from concurrent.futures import ThreadPoolExecutor
 from json import dumps as to_json
 
 import duckdb
@@ -25,7 +25,6 @@ MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
-_ROWS = 122_880  # whose texts are compared at a time
 
 
 def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> tuple[str, ...]:
@@ -100,33 +99,48 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
     """Makes `member`, each different text of a member (by its number) as a context, with ids from 0 and its shape; and
     `member_of`, the ids that an event has. Takes the texts out of `item`. BooksError if one was lost."""
     connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
-    connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
     if not members:
+        connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
         return
-    names_ = [name for _, name in _names(members)]
-    rows = connection.sql(f"SELECT pos, call, event_table, {', '.join(names_)} FROM item").to_arrow_reader(_ROWS)
-    empty = pa.RecordBatch.from_pylist([], rows.schema)
-    batches = [_encoded(batch, names_) for batch in chain([empty], rows)]
-    events = pa.Table.from_batches(batches).unify_dictionaries()
-    ids = [pa.chunked_array([chunk.indices for chunk in events[name].chunks]) for name in names_]
-    _balance(connection, members, ids)
-    _keep(connection, members, [events[name].chunk(0).dictionary for name in names_])
-    of = pa.table([*events.columns[:3], *ids], ["pos", "call", "event_table", *map(index, range(len(members)))])
-    connection.register("encoded", of)
-    connection.execute("CREATE OR REPLACE TABLE member_of AS SELECT * FROM encoded")
-    connection.unregister("encoded")
+    sizes = ", ".join(f"coalesce(sum(strlen({name})), 0)" for _, name in _names(members))
+    (bytes_,) = connection.execute(f"SELECT {sizes} FROM item").fetchall()
+    connection.execute("SET preserve_insertion_order = true")  # so that the columns, read one by one, fit together
+    events = connection.sql("SELECT pos, call, event_table FROM item").to_arrow_table()
+
+    def ids(at: int) -> tuple[int, pa.ChunkedArray]:
+        with connection.cursor() as cursor:
+            return at, _ids(cursor, members, at, events["pos"])
+
+    with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
+        longest_first = sorted(range(len(members)), key=lambda at: -bytes_[at])
+        columns = [column for _, column in sorted(pool.map(ids, longest_first), key=lambda each: each[0])]
+    connection.execute("SET preserve_insertion_order = false")
+    _balance(connection, members, columns)
     for name in names(members):
         connection.execute(f"ALTER TABLE item DROP COLUMN {name}")
+    for at, column in enumerate(columns):
+        events = events.append_column(index(at), column)
+    connection.register("encoded", events)
+    connection.execute("CREATE TABLE member_of AS SELECT * FROM encoded")
+    connection.unregister("encoded")
 
 
-def _encoded(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-    """The rows with these columns, the last ones, as numbers of the texts that they have."""
-    first = batch.schema.names[: -len(names)]
-    # Columns of a batch keep each other in memory, so of the first ones this takes a copy.
-    copied = batch.select(first).take(pa.array(np.arange(batch.num_rows)))
-    return pa.RecordBatch.from_arrays(
-        [*copied.columns, *(batch.column(name).dictionary_encode() for name in names)], [*first, *names]
-    )
+def _ids(
+    connection: duckdb.DuckDBPyConnection, members: Sequence[str], member: int, events: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """Keeps the different texts of a member in `member`. The ids of those that the events (their positions) have."""
+    key, name = _names(members)[member]
+    rows = connection.sql(f"SELECT pos, {name} FROM item").to_arrow_table()
+    books.balance("order of events", {key: 1}, {key: int(rows["pos"].equals(events))})
+    found = rows[name].dictionary_encode()  # all chunks have the dictionary of the last one, which is whole
+    texts = found.chunk(found.num_chunks - 1).dictionary if found.num_chunks else pa.array([], pa.large_string())
+    connection.register("kept", pa.table([np.arange(len(texts), dtype=np.int32), texts], ["id", "text"]))
+    connection.execute(f"""
+        INSERT INTO member SELECT {member}, id, context, shape_of(context)
+        FROM (SELECT id, {literal("{" + to_json(key) + ":")} || text || '}}' AS context FROM kept)
+    """)
+    connection.unregister("kept")
+    return pa.chunked_array([chunk.indices for chunk in found.chunks], pa.int32())
 
 
 def _balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], ids: Sequence[pa.ChunkedArray]) -> None:
@@ -136,20 +150,6 @@ def _balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], ids:
     told = [len(of_member) - of_member.null_count for of_member in ids]
     books.balance("members of contexts", {"all": int(all_)}, {"all": sum(given)})
     books.balance("members of contexts", dict(zip(members, given, strict=True)), dict(zip(members, told, strict=True)))
-
-
-def _keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: Sequence[pa.Array]) -> None:
-    """Fills `member` with the texts of each member, whose ids are their places."""
-    numbers = [np.full(len(each), at, np.int32) for at, each in enumerate(texts)]
-    ids = [np.arange(len(each), dtype=np.int32) for each in texts]
-    kept = pa.table([np.concatenate(numbers), np.concatenate(ids), pa.chunked_array(texts)], ["member", "id", "text"])
-    starts = ", ".join(literal("{" + to_json(key) + ":") for key in members)
-    connection.register("kept", kept)
-    connection.execute(f"""
-        INSERT INTO member SELECT member, id, context, shape_of(context)
-        FROM (SELECT member, id, [{starts}][member + 1] || text || '}}' AS context FROM kept)
-    """)
-    connection.unregister("kept")
 
 
 def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd: bool = False) -> None:
