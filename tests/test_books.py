@@ -121,12 +121,23 @@ def losing_a_line() -> Patch:
 
 def losing_an_id() -> Patch:
     """A fault in how events are given the ids of their contexts' members."""
-    real = context._encoded
+    real = context._ids
 
-    def encoded(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-        return real(batch.set_column(3, names[0], batch.column(3).take(pa.nulls(batch.num_rows, pa.int32()))), names)
+    def ids(connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray) -> pa.ChunkedArray:
+        found = real(connection, members, member, events)
+        return found.take(pa.nulls(len(found), pa.int32())) if member == 0 else found
 
-    return context, "_encoded", encoded
+    return context, "_ids", ids
+
+
+def mixing_up_events() -> Patch:
+    """A fault in the order in which the texts of a member are read."""
+    real = context._ids
+
+    def ids(connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray) -> pa.ChunkedArray:
+        return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])))
+
+    return context, "_ids", ids
 
 
 def without(column: str, condition: str) -> str:
@@ -162,6 +173,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         losing_an_id,
         "members of contexts: app: 3 expected, 0 found",
     ),
+    "texts of members are read in another order": (mixing_up_events, "order of events: app: 1 expected, 0 found"),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),
         "values of tracks: context.app: 3 expected, 2 found",

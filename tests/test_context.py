@@ -13,7 +13,6 @@ import pyarrow as pa
 import pytest
 
 from loader import context, shape, split
-from loader.books import BooksError
 from loader.db import connect
 from loader.records import LINES, FileRead, SourceFile
 from tests import reference
@@ -270,15 +269,3 @@ def test_each_text_is_kept_once() -> None:
             (1, '{"b":"x"}', many + 2, 0),
         ]
         assert "m0" not in left
-
-
-def test_a_text_that_is_lost_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
-        return encoded(batch.slice(1), names)
-
-    encoded = context._encoded
-    monkeypatch.setattr(context, "_encoded", without)
-    with connect(threads=1) as connection:
-        members = split_contexts(connection, [], [USUAL])
-        with pytest.raises(BooksError, match="members of contexts"):
-            context.encode(connection, members)
