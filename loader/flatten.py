@@ -24,7 +24,7 @@ from loader.schema import Column
 
 # A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
 CELLS_A_BATCH = 16 << 20
-BYTES_A_BATCH = 128 << 20
+BYTES_A_BATCH = 256 << 20
 
 _RULES = """pos, call, event_table, odd_call, odd_event, id, anonymous_id, user_id, channel,
     original_timestamp, sent_at, received_at,
@@ -278,9 +278,7 @@ def _rule_cells(plan: TablePlan) -> tuple[dict[str, str], dict[str, list[Leaf]]]
 
 def _cells(taken: dict[str, str], made: dict[str, str], source: str, needs: Sequence[str]) -> Cells:
     columns = "".join(f", {sql} AS {quote(name)}" for name, sql in made.items())
-    return Cells(
-        taken, f"SELECT pos{columns} FROM {source} ORDER BY pos" if made else None, tuple(made), ("pos", *needs)
-    )
+    return Cells(taken, f"SELECT pos{columns} FROM {source}" if made else None, tuple(made), ("pos", *needs))
 
 
 def _is_staged(leaf: Leaf) -> bool:

@@ -96,12 +96,14 @@ class Table:
             engine.register("run", run.select(cells.needs))
             result = engine.sql(cells.made).to_arrow_table()
             engine.unregister("run")
-            place = run.column("pos").to_numpy()  # of a call's table the rows of several events follow each other
-            order = np.argsort(place)
-            same = np.array_equal(result["pos"].to_numpy(), place[order])
-            books.balance("order of rows", {self.plan.target.table: 1}, {self.plan.target.table: int(same)})
-            if not np.array_equal(order, np.arange(len(order))):
-                result = result.take(np.argsort(order))
+            place, found = run.column("pos").to_numpy(), result["pos"].to_numpy()
+            if not np.array_equal(found, place):  # the engine keeps the order of a batch, but promises nothing
+                wanted, there = np.argsort(place), np.argsort(found)
+                same = np.array_equal(found[there], place[wanted])
+                books.balance("order of rows", {self.plan.target.table: 1}, {self.plan.target.table: int(same)})
+                rows = np.empty_like(there)
+                rows[wanted] = there
+                result = result.take(rows)
             made = dict(zip(cells.names, result.columns[1:], strict=True))
         made["uuid_ts"] = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
         arrays = []

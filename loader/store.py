@@ -215,8 +215,11 @@ def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit], app: 
     """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
     for commit in commits:
         delta.check(warehouse, commit)
-        for file in commit.files:
-            _sync(warehouse / commit.folder / file.path)
+    with ThreadPoolExecutor(8, thread_name_prefix="sync") as pool:  # all of it is waiting for the disk
+        for _ in pool.map(
+            _sync, [warehouse / commit.folder / file.path for commit in commits for file in commit.files]
+        ):
+            pass
     content = {"format": FORMAT, "load_id": load_id, "commits": [commit.to_dict() for commit in commits]}
     folder = _manifests(warehouse, app)
     folder.mkdir(exist_ok=True)

@@ -1,11 +1,13 @@
 """Rows that come in several batches, of several dates, call tables and event tables, and odd ones among them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loader import delta, flatten
+from loader.records import TablePlan
 from tests import warehouses
 
 EVENTS = 6000  # more than two batches, of 2,048 at the least
@@ -45,8 +47,17 @@ def test_every_row_gets_its_own_cells_in_one_file_a_date(tmp_path: Path, monkeyp
     ) == [(EVENTS,)]
 
 
-def test_cells_that_are_made_go_to_their_rows(tmp_path: Path) -> None:
-    """Rows of a call's table come event by event, so that neither places nor lines are in order."""
+@pytest.mark.parametrize("order", ["pos", "-pos", "hash(pos)"])
+def test_cells_that_are_made_go_to_their_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    """Rows of a call's table come event by event, so that neither places nor lines are in order; nor need be what the
+    engine makes of them."""
+
+    def common(plan: TablePlan) -> flatten.Cells:
+        cells = real(plan)
+        return replace(cells, made=cells.made and f"FROM ({cells.made}) ORDER BY {order}")
+
+    real = flatten.common
+    monkeypatch.setattr(flatten, "common", common)
     contexts = [{"x": {"y": f"v{at}"}} if at % 3 else {"x_y": f"w{at}"} for at in range(40)]
     events = [
         {"type": "track", "messageId": f"m{at}", "event": "AB"[at % 2], "receivedAt": "2024-05-06", "context": context}

@@ -24,6 +24,8 @@ from loader.settings import OPTIONS, Option, Settings
 if TYPE_CHECKING:
     import duckdb
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads that wait busily, for algebra
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 CODES = {
