@@ -93,7 +93,7 @@ def _recover(warehouse: Path) -> list[int]:
 def _load_all(settings: Settings, began: float, started: datetime, report: Report, progress: Progress) -> None:
     progress("sources", 0, 0, 0)
     empty: dict[str, str] = {}
-    with db.connect() as connection:
+    with db.connect(events=False) as connection:
         ledger.rules(settings, ledger.read(connection, settings.warehouse).settings)
         listed = sources.find(settings, started, empty)
         found, report.known_files = ledger.new(connection, settings.warehouse, listed, every=settings.reload)
@@ -158,8 +158,9 @@ def _resolve(
         return resolve.run(connection, settings, state, complete=complete, wanted=wanted)
 
 
-def _engine(settings: Settings) -> duckdb.DuckDBPyConnection:
-    return db.connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse))
+def _engine(settings: Settings, *, events: bool = True) -> duckdb.DuckDBPyConnection:
+    spill = store.spill_folder(settings.warehouse)
+    return db.connect(settings.engine_memory, settings.threads, spill, events=events)
 
 
 def replay_rejects(
@@ -283,7 +284,7 @@ def _publish(
     """Brings `warehouse.duckdb` up to the last load and the last run of who-is-who, if it is behind, or anew, with what
     the user's `own` models make of that. That load (0: there is none), the number of tables, what the models did."""
     warehouse = settings.warehouse
-    with _engine(settings) as connection:
+    with _engine(settings, events=False) as connection:
         state = ledger.read(connection, warehouse)
         if not state.last_load:
             return 0, 0, []
