@@ -90,6 +90,8 @@ def identity(bench: Bench) -> Iterator[str]:
         bench.find("resolve_history", events, ratio(long, short))
         for case, (_, size, _, _) in worst.items():
             bench.find(f"resolve_{case}", events, ratio(bench.an_event(case, size), bench.an_event(FIRST, events)))
+        peaks = (max(bench.figures(case, size, "peak_bytes")) for case, (_, size, _, _) in worst.items())
+        bench.find("resolve_memory", events, max(peaks) / 1e9)
 
 
 def _night(old: int) -> str:
@@ -116,7 +118,7 @@ def _worst(
     warehouse, source = bench.work / "warehouse", bench.work / "events.jsonl"
     apart(write, source, sql)
     _load(bench, source, warehouse, rows)
-    _resolve(bench, case, size, repetition, warehouse, *options)
+    _resolve(bench, case, size, repetition, warehouse, "--memory-limit", "1GB", *options)
     persons, largest = apart(largest_person, warehouse)
     if case == "chain":
         expect(warehouse, {"persons": (persons, 1), "ids of the chain": (largest, size)})

@@ -67,10 +67,11 @@ TARGETS = {
         Target("query", "query over the views : over one Parquet file", "x", 1.3),
         Target("nothing_new", "run with nothing new", "s", 1.5),
         Target("bucket", "objects of a bucket : files", "x", 1.3),
-        Target("resolve_history", "resolve a night on 10 times the history : on the history", "x"),
+        Target("resolve_history", "resolve a night on 10 times the history : on the history", "x", 1.5),
         Target("resolve_chain", "resolve a chain of aliases : ordinary events, an event", "x"),
         Target("resolve_star", "resolve a star of devices : ordinary events, an event", "x"),
         Target("resolve_kiosks", "resolve kiosks : ordinary events, an event", "x"),
+        Target("resolve_memory", "peak of these three with memory_limit = 1GB", "GB", 2),
     )
 }
 
