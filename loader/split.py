@@ -178,6 +178,7 @@ def split(
     """
     connection.execute("CREATE TABLE file (file_id INTEGER, modified TIMESTAMPTZ)")
     connection.executemany("INSERT INTO file VALUES (?, ?)", [(read.file_id, read.file.modified) for read in reads])
+    connection.execute("SET VARIABLE modified = (SELECT list(modified ORDER BY file_id) FROM file)")
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
     first = _first(lines)
     connection.register("sample", pa.Table.from_batches(first, LINES))
@@ -186,8 +187,10 @@ def split(
     lists = _Lists(_clean_keys(connection), context.whole_lists(connection, calm, members) if members else ())
     connection.unregister("sample")
     connection.register("batch", pa.RecordBatchReader.from_batches(LINES, itertools.chain(first, lines)))
-    relation = """(SELECT b.*, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, f.modified,
-        getvariable('latest') AS latest FROM batch b JOIN file f USING (file_id))"""
+    # Not a join: of that the engine may take the lines as the side to keep in memory, and go on with one thread.
+    relation = f"""(SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at,
+        getvariable('modified')[file_id - {reads[0].file_id - 1}] AS modified, getvariable('latest') AS latest
+        FROM batch)"""
     connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, lists, members)}")
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
