@@ -106,6 +106,16 @@ def test_files_one_after_another(tmp_path: Path) -> None:
     assert [(each.lines, each.bytes) for each in reads] == [(2, 3), (0, 0), (1, 2)]
 
 
+def test_lines_of_small_files_come_together(tmp_path: Path) -> None:
+    line = b"x" * 9_999 + b"\n"
+    for number in range(250):
+        (tmp_path / str(number)).write_bytes(line)
+    reads = [file_read(tmp_path / str(number), number) for number in range(250)]
+    batches = [*read.lines(reads, MIB)]
+    assert [batch.num_rows for batch in batches] == [105, 105, 40]  # the fewest that have half a block
+    assert [number for batch in batches for number in batch["file_id"].to_pylist()] == [*range(250)]
+
+
 def test_progress(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(gzip.compress(os.urandom(3 * MIB).replace(b"\n", b"") + b"\n"))
     counts: list[int] = []
