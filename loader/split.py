@@ -50,13 +50,18 @@ FIELDS_OF = {
     "traits": TRAIT_CALLS,
     "userProperties": USER_PROPERTY_CALLS,
 }
-SAMPLE_LINES = 2000  # at least, if there are so many
+SAMPLE_LINES, SAMPLE_BYTES = 2000, 16 << 20  # of the two what comes first, if there is so much
 MAX_DEPTH = 1000  # of an event; RFC 8259 leaves it to the reader
 # How deep a line may nest: less where it is long, as an object's text may be looked at once for each level.
 _DEPTH = f"least({MAX_DEPTH}, {1 << 29} // strlen(text))"
 # A line with more brackets than that may nest deeper.
 _SUSPECT = f"""CASE WHEN strlen(text) > {2 * MAX_DEPTH}
     THEN strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {_DEPTH} ELSE false END"""
+# Of a line's file. No join: the engine may take the lines as the side to keep in memory, and go on with one thread.
+_OF_FILE = """getvariable('modified')[file_id - getvariable('first_file') + 1] AS modified,
+    getvariable('latest') AS latest"""
+# What a batch envelope holds.
+_ELEMENTS = "json_extract(text, '$.batch[*]')"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 # Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
 ELEMENT_BITS = 26
@@ -150,7 +155,8 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
         ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1) AS pos,
         fault, is_event, odd, call,
         CASE WHEN odd OR suspect OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
-        CASE WHEN unnamed THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32) ELSE message_id END AS id,
+        CASE WHEN unnamed AND is_event THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32)
+            ELSE message_id END AS id,
         anonymous_id, user_id, channel, request_ip, event, group_id, previous_id,
         CASE WHEN call IN ('page', 'screen')
             THEN coalesce(name, scalar(json_extract_string(props, '/name'), props, '/name'), event) END AS name,
@@ -179,24 +185,17 @@ def split(
     connection.execute("CREATE TABLE file (file_id INTEGER, modified TIMESTAMPTZ)")
     connection.executemany("INSERT INTO file VALUES (?, ?)", [(read.file_id, read.file.modified) for read in reads])
     connection.execute("SET VARIABLE modified = (SELECT list(modified ORDER BY file_id) FROM file)")
+    connection.execute("SET VARIABLE first_file = (SELECT min(file_id) FROM file)")
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
     first = _first(lines)
-    connection.register("sample", pa.Table.from_batches(first, LINES))
-    calm = f"(SELECT text FROM sample WHERE fault IS NULL AND NOT ({_SUSPECT}))"
-    members = context.learn(connection, calm)
-    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, calm, members) if members else ())
-    connection.unregister("sample")
+    members, lists = _learn(connection, pa.Table.from_batches(first, LINES))
     connection.register("batch", pa.RecordBatchReader.from_batches(LINES, itertools.chain(first, lines)))
-    # Not a join: of that the engine may take the lines as the side to keep in memory, and go on with one thread.
-    relation = f"""(SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at,
-        getvariable('modified')[file_id - {reads[0].file_id - 1}] AS modified, getvariable('latest') AS latest
-        FROM batch)"""
+    relation = f"(SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, {_OF_FILE} FROM batch)"
     connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, lists, members)}")
     connection.unregister("batch")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
-    _refuse_deep(connection)
-    _unpack(connection, full_event, members)
+    _unpack(connection, full_event, lists, members)
     _refuse_deep(connection)
     _reject(connection)
     return members
@@ -205,16 +204,34 @@ def split(
 def _first(lines: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
     """The first batches, enough to learn from."""
     first: list[pa.RecordBatch] = []
-    while sum(batch.num_rows for batch in first) < SAMPLE_LINES and (batch := next(lines, None)) is not None:
+    count = size = 0
+    while count < SAMPLE_LINES and size < SAMPLE_BYTES and (batch := next(lines, None)) is not None:
         first.append(batch)
+        count, size = count + batch.num_rows, size + batch.nbytes
     return first
 
 
+def _learn(connection: duckdb.DuckDBPyConnection, sample: pa.Table) -> tuple[tuple[str, ...], _Lists]:
+    """What most events have, from some lines: members of contexts, and lists of keys."""
+    connection.register("sample", sample)
+    connection.execute(f"""
+        CREATE TEMP TABLE known AS SELECT text, try(json_keys(text)) AS keys FROM (
+            SELECT text FROM sample WHERE fault IS NULL
+            UNION ALL (SELECT unnest(try({_ELEMENTS}))::VARCHAR FROM sample WHERE fault IS NULL LIMIT {SAMPLE_LINES})
+        ) WHERE NOT ({_SUSPECT})
+    """)
+    connection.unregister("sample")
+    members = context.learn(connection, "known")
+    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, "known", members) if members else ())
+    connection.execute("DROP TABLE known")
+    return members, lists
+
+
 def _clean_keys(connection: duckdb.DuckDBPyConnection) -> list[int]:
-    """Of the lists of top-level keys in `sample`, the hashes of those without a key twice: most events have one of
+    """Of the lists of top-level keys in `known`, the hashes of those without a key twice: most events have one of
     them, and are then spared the search for repeated keys."""
     rows = connection.execute("""
-        SELECT hash(keys) FROM (SELECT try(json_keys(text)) AS keys FROM sample)
+        SELECT hash(keys) FROM known
         WHERE keys IS NOT NULL GROUP BY keys HAVING list_unique(keys) = len(keys) ORDER BY count(*) DESC LIMIT 100
     """).fetchall()
     return [key for (key,) in rows]
@@ -242,22 +259,22 @@ def _depth(text: str) -> int:
     return int(np.cumsum(steps).max(initial=0))
 
 
-def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool, members: Sequence[str]) -> None:
+def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool, lists: _Lists, members: Sequence[str]) -> None:
     """Batch envelopes become their elements. An envelope: an object with an array `batch`, not empty, and no `type`."""
-    envelope = """NOT is_event AND fault IS NULL AND json_valid(text) AND json_type(text) = 'OBJECT'
-        AND NOT list_contains(json_keys(text), 'type') AND json_type(text, '/batch') = 'ARRAY'
-        AND json_array_length(text, '/batch') > 0"""
+    envelope = """NOT is_event AND fault IS NULL AND try(json_type(text, '/batch')) = 'ARRAY'
+        AND NOT list_contains(try(json_keys(text)), 'type') AND try(json_array_length(text, '/batch')) > 0"""
     connection.execute(f"CREATE TEMP TABLE envelope AS SELECT file_id, line, pos, text FROM item WHERE {envelope}")
     count = connection.execute("SELECT count(*) FROM envelope").fetchall()[0][0]
     if not count:
         return
     connection.execute("DELETE FROM item WHERE pos IN (SELECT pos FROM envelope)")
-    elements = f"""(SELECT e.file_id, e.pos >> {ELEMENT_BITS} AS ordinal, e.line, NULL::VARCHAR AS fault,
-        n.key::BIGINT AS element, n.value::VARCHAR AS text, default_sent_at, f.modified,
-        getvariable('latest') AS latest
-        FROM (SELECT file_id, pos, line, json_extract_string(text, '/sentAt') AS default_sent_at,
-            unnest(members_of(json_extract(text, '/batch'))) AS n FROM envelope) e JOIN file f USING (file_id))"""
-    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, _Lists(), members)}")
+    # In parts, since a scan of few rows keeps but one thread busy, however long they are.
+    parts = " UNION ALL ".join(f"SELECT * FROM envelope WHERE hash(pos) % 8 = {part}" for part in range(8))
+    elements = f"""(SELECT file_id, pos >> {ELEMENT_BITS} AS ordinal, line, unnest(range(len(elements))) AS element,
+        unnest(elements)::VARCHAR AS text, NULL::VARCHAR AS fault, default_sent_at, {_OF_FILE}
+        FROM (SELECT *, json_extract_string(text, '/sentAt') AS default_sent_at, {_ELEMENTS} AS elements
+            FROM ({parts})))"""
+    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, lists, members)}")
 
 
 def _reject(connection: duckdb.DuckDBPyConnection) -> None:

@@ -190,15 +190,15 @@ def test_the_first_of_two_contexts_is_read() -> None:
 
 
 def test_elements_of_a_batch_are_read_like_lines() -> None:
-    envelope = '{"batch":[{"type":"page","messageId":"e","context":{"ip":"x"}},{"type":"page","context":{"y":1}}]}'
-    rows = [*batch([USUAL] * split.SAMPLE_LINES, 0).to_pylist()]
-    rows.append({**rows[0], "ordinal": 9999, "text": envelope})
+    envelope = '{"batch":[{"type":"page","context":{"ip":"x","b":{}}},{"type":"page","context":{"y":1,"y":2}}]}'
+    rows = [{**batch([USUAL], 0).to_pylist()[0], "text": envelope}]  # members are learned from elements, too
     with connect(threads=1) as connection:
         members = split.split(connection, iter([pa.RecordBatch.from_pylist(rows, LINES)]), [FileRead(FILE, 1)], STARTED)
         found = connection.execute(
             f"SELECT context, {context.name_of('ip', members)}, passed_ip FROM item WHERE element >= 0 ORDER BY element"
         ).fetchall()
-    assert found == [(None, '"x"', "x"), ('{"y":1}', None, None)]
+    assert members == ("b", "ip", "y")
+    assert found == [(None, '"x"', "x"), ('{"y":1,"y":2}', None, None)]
 
 
 IPS = ['"x"', "5", "1.50", "true", '""', "null", "[]", '["x"]', "{}", '{"a":1}']

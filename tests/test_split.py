@@ -25,6 +25,16 @@ def test_deeper_than_the_limit_is_a_reject(opening: str, closing: str, tmp_path:
     assert warehouses.query(tmp_path, "SELECT reason, detail FROM loader.rejects") == [("invalid_json", detail)]
 
 
+@pytest.mark.parametrize("levels", [split.MAX_DEPTH - 1, 60_000])
+def test_an_element_that_is_too_deep_leaves_the_others_of_its_batch(levels: int, tmp_path: Path) -> None:
+    batch = '{"batch":[' + f"{json.dumps(GOOD)},{nested('[', ']', levels)}" + "]}"
+    report = warehouses.load(tmp_path, {"deep.jsonl": batch.encode()})
+    assert (report.loaded, report.rejects) == (1, {"invalid_json": 1})
+    detail = f"nested deeper than {split.MAX_DEPTH} levels"
+    rows = warehouses.query(tmp_path, "SELECT loader_line, loader_element, reason, detail FROM loader.rejects")
+    assert rows == [(1, 1, "invalid_json", detail)]
+
+
 def test_the_limit_itself_is_loaded(tmp_path: Path) -> None:
     levels = split.MAX_DEPTH - 2
     lines = warehouses.lines(nested("[", "]", levels), nested("[", "]", levels + 1).replace("deep", "deeper"))
