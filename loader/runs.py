@@ -5,7 +5,7 @@ tables share is in the rows already; what is a table's own is made here, run by 
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -37,6 +37,18 @@ _TYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows of a table of one date. ends: whether no others of this date come."""
+
+    day: str
+    rows: pa.RecordBatch
+    ends: bool
+
+
+Part = tuple[pa.RecordBatch, flatten.Cells]  # rows, and how their cells are made
+
+
 @dataclass(slots=True)
 class Table:
     """A table that gets rows. name: of its files. small: whether it gets few rows a date. entries: by name, the cells
@@ -55,16 +67,21 @@ class Table:
     open: dict[str, ParquetFile] = field(default_factory=dict)
     written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
 
-    def add(self, engine: duckdb.DuckDBPyConnection, day: str, run: pa.RecordBatch, ends: bool) -> None:
-        """Writes a run of rows of one date. ends: whether no others of this date come."""
+    def add(self, engine: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+        """Writes runs of rows, each of one date."""
         columns = [column for column in self.plan.columns if column.name != PARTITION]
         schema = pa.schema([(column.name, self._type(column)) for column in columns])
-        if day not in self.open:
-            self.open[day] = ParquetFile(self.root, f"{PARTITION}={day}/{self.name}.parquet", schema, self.small)
-        for rows, cells in self._parts(run):
-            self.open[day].write(pa.Table.from_arrays(self._columns(engine, columns, rows, cells), schema=schema))
-        if ends:
-            self.close(day)
+        parts = [[*self._parts(run.rows)] for run in runs]
+        made = iter(self._made(engine, [part for of_run in parts for part in of_run]))
+        for run, of_run in zip(runs, parts, strict=True):
+            if run.day not in self.open:
+                path = f"{PARTITION}={run.day}/{self.name}.parquet"
+                self.open[run.day] = ParquetFile(self.root, path, schema, self.small)
+            for rows, cells in of_run:
+                arrays = self._columns(columns, rows, cells, next(made))
+                self.open[run.day].write(pa.Table.from_arrays(arrays, schema=schema))
+            if run.ends:
+                self.close(run.day)
 
     def _type(self, column: Column) -> pa.DataType:
         """What the column's cells are handed over as: texts of contexts as dictionaries, which they come as."""
@@ -76,7 +93,7 @@ class Table:
         file = self.open.pop(day)
         self.written.append((file.close(), file.cells))
 
-    def _parts(self, run: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, flatten.Cells]]:
+    def _parts(self, run: pa.RecordBatch) -> Iterator[Part]:
         """The odd rows and the others, each with how their cells are made."""
         if self.odd:
             flag = "odd_call" if self.plan.target.event_table is None else "odd_event"
@@ -87,31 +104,49 @@ class Table:
         if run.num_rows:
             yield run, self.common
 
-    def _columns(
-        self, engine: duckdb.DuckDBPyConnection, columns: Sequence[Column], run: pa.RecordBatch, cells: flatten.Cells
-    ) -> list[pa.Array]:
-        """The columns of these rows."""
-        made: dict[str, pa.ChunkedArray] = {}
-        if cells.made:
-            engine.register("run", run.select(cells.needs))
+    def _made(self, engine: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> list[pa.Table | None]:
+        """The cells that are a table's own, of each of these parts. The engine makes them for all parts at once, since
+        to plan that takes longer than some thousand rows do."""
+        found: dict[int, pa.Table] = {}
+        for cells in (self.common, self.odd):
+            mine = [at for at, part in enumerate(parts) if part[1] is cells]
+            if not mine or not cells or not cells.made:
+                continue
+            run = pa.Table.from_batches([parts[at][0].select(cells.needs) for at in mine])
+            engine.register("run", run)
             result = engine.sql(cells.made).to_arrow_table()
             engine.unregister("run")
-            place, found = run.column("pos").to_numpy(), result["pos"].to_numpy()
-            if not np.array_equal(found, place):  # the engine keeps the order of a batch, but promises nothing
-                wanted, there = np.argsort(place), np.argsort(found)
-                same = np.array_equal(found[there], place[wanted])
-                books.balance("order of rows", {self.plan.target.table: 1}, {self.plan.target.table: int(same)})
-                rows = np.empty_like(there)
-                rows[wanted] = there
-                result = result.take(rows)
-            made = dict(zip(cells.names, result.columns[1:], strict=True))
-        made["uuid_ts"] = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
+            result = self._in_order(result, run["pos"].to_numpy())
+            ends = np.cumsum([parts[at][0].num_rows for at in mine])
+            for at, end in zip(mine, ends.tolist(), strict=True):
+                count = parts[at][0].num_rows
+                found[at] = result.slice(end - count, count)
+        return [found.get(at) for at in range(len(parts))]
+
+    def _in_order(self, rows: pa.Table, wanted: np.ndarray) -> pa.Table:
+        """The rows in the order of these places: the engine keeps that of its batches, but promises nothing."""
+        found = rows["pos"].to_numpy()
+        if np.array_equal(found, wanted):
+            return rows
+        there, order = np.argsort(found), np.argsort(wanted)
+        same = np.array_equal(found[there], wanted[order])
+        books.balance("order of rows", {self.plan.target.table: 1}, {self.plan.target.table: int(same)})
+        at = np.empty_like(there)
+        at[order] = there
+        return rows.take(at)
+
+    def _columns(
+        self, columns: Sequence[Column], run: pa.RecordBatch, cells: flatten.Cells, made: pa.Table | None
+    ) -> list[pa.Array]:
+        """The columns of these rows. made: the cells that are the table's own; None: it has none."""
         arrays = []
         for column in columns:
             type_ = self._type(column)
-            if column.name in cells.taken:
+            if column.name == "uuid_ts":
+                array = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
+            elif column.name in cells.taken:
                 array = run.column(cells.taken[column.name])
-            elif column.name in made:
+            elif made is not None and column.name in cells.names:
                 array = made[column.name]
             else:
                 array = pa.nulls(run.num_rows, type_)
@@ -153,9 +188,9 @@ def write(
             plan, root, name, loaded_at, small, entries, flatten.common(plan), flatten.odd(plan) if has_odd else None
         )
 
-    def add(table: Table, day: str, run: pa.RecordBatch, ends: bool) -> None:
+    def add(table: Table, runs: Sequence[Run]) -> None:
         with connection.cursor() as cursor:
-            table.add(cursor, day, run, ends)
+            table.add(cursor, runs)
 
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
@@ -163,7 +198,7 @@ def write(
             for batch in rows:
                 _finish(before)  # of the batch before: it is written while this one is made
                 whole = _with_members(batch, entries)
-                before = [pool.submit(add, *each) for each in _runs(whole, tables)]
+                before = [pool.submit(add, table, runs) for table, runs in _runs(whole, tables)]
             _finish(before)
         for table in tables.values():
             for day in list(table.open):
@@ -206,8 +241,9 @@ def _finish(jobs: Sequence[Future[None]]) -> None:
 
 def _runs(
     batch: pa.RecordBatch, tables: Mapping[tuple[str, int | None], Table]
-) -> Iterator[tuple[Table, str, pa.RecordBatch, bool]]:
-    """The runs of a batch, with their tables and dates; and whether the file ends with them."""
+) -> Iterable[tuple[Table, Sequence[Run]]]:
+    """The runs of a batch, by table."""
+    found: dict[tuple[str, int | None], list[Run]] = {}
     calls = batch.column("call").to_numpy(zero_copy_only=False)
     days = batch.column(PARTITION).view(pa.int32()).to_numpy()
     numbers = np.nan_to_num(batch.column("event_table").to_numpy(zero_copy_only=False), nan=NO_TABLE)
@@ -219,7 +255,8 @@ def _runs(
             number = int(numbers[start]) if of_event else None
             if of_event and call != TRACK:
                 continue
-            table = tables.get((call, number))
-            if table is not None:
+            if (call, number) in tables:
                 day: date = batch.column(PARTITION)[start].as_py()
-                yield table, day.isoformat(), batch.slice(start, end - start), end < batch.num_rows
+                run = Run(day.isoformat(), batch.slice(start, end - start), end < batch.num_rows)
+                found.setdefault((call, number), []).append(run)
+    return [(tables[key], runs) for key, runs in found.items()]
