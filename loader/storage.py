@@ -117,7 +117,7 @@ def connect(address: Address, storage: Mapping[str, str]) -> "ObjectStore":
         return makers[address.scheme](address.bucket, config=config, client_options=_CLIENT, retry_config=_ONCE)
     except exceptions.UnknownConfigurationKeyError:
         names = ", ".join(sorted(name for name in storage if name.startswith(SCHEMES[address.scheme])))
-        raise UsageError(f"loader.toml: [storage]: one of {names} is no setting of {address.scheme}://.") from None
+        raise UsageError(f"[storage]: one of these is no setting of {address.scheme}://: {names}.") from None
     except (exceptions.BaseError, ValueError, OSError) as error:
         # what the error says may hold a key: its first words name the setting
         what = str(error).split("\n")[0].rpartition("error: ")[2].partition(":")[0][:60]

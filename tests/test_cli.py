@@ -304,6 +304,12 @@ def test_usage_errors_exit_2(run: Run, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["query", "explain", "identity block", "identity block user_id:a --reason"])
+def test_words_that_are_no_utf_8_exit_2(run: Run, command: str) -> None:
+    done = run(*command.split(), os.fsdecode(b"x\xff"))
+    assert (done.exit_code, "'x\\udcff' is not UTF-8." in done.stderr) == (2, True)
+
+
 def test_where_there_is_no_warehouse(run: Run, tmp_path: Path) -> None:
     for args in (["query", "SELECT 1"], ["status"], ["schema"], ["publish"]):
         done = run(*args)

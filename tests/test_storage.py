@@ -77,11 +77,11 @@ def test_stores_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.parametrize(
     ("address", "settings", "message"),
     [
-        ("s3://events", {"aws_secret": "SECRET"}, "[storage]: one of aws_secret is no setting of s3://."),
+        ("s3://events", {"aws_secret": "SECRET"}, "[storage]: one of these is no setting of s3://: aws_secret."),
         (
             "gs://events",
             {"google_x": "SECRET", "google_bearer_token": "SECRET"},
-            "[storage]: one of google_bearer_token, ",
+            ": google_bearer_token, ",
         ),
         ("az://events", {"azure_storage_account_name": "me", "azure_storage_account_key": "SECRET!"}, "not usable"),
         ("az://events", {}, "not usable"),

@@ -28,6 +28,7 @@ from loader.cli.frame import (
     section_options,
     setting_options,
     show_progress,
+    text,
     write_json,
 )
 from loader.cli.identity import identity, resolve
@@ -102,7 +103,7 @@ def _load(ctx: click.Context, flags: dict[str, Any], do: "Callable[[Settings, Pr
 
 
 @main.command()
-@click.argument("sql", metavar="SQL")
+@click.argument("sql", metavar="SQL", type=text)
 @click.option(
     "--format",
     "form",

@@ -4,12 +4,12 @@ from contextlib import closing
 
 import click
 
-from loader.cli.frame import common, connect, write_json
+from loader.cli.frame import common, connect, text, write_json
 
 
 @click.command()
-@click.argument("id_", metavar="ID")
-@click.argument("other", metavar="[ID]", required=False)
+@click.argument("id_", metavar="ID", type=text)
+@click.argument("other", metavar="[ID]", required=False, type=text)
 @common
 @click.pass_context
 def explain(ctx: click.Context, /, id_: str, other: str | None) -> None:

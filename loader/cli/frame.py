@@ -65,6 +65,15 @@ class Commands(click.Group):
                 ctx.exit(code)
 
 
+def text(value: str) -> str:
+    """The type of an option or argument that is kept or shown. What is no UTF-8 on the command line is refused."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter(f"{value!a} is not UTF-8.") from None
+    return value
+
+
 @contextmanager
 def _interruptions(ctx: click.Context) -> Iterator[list[int]]:
     """Notes each Ctrl-C and SIGTERM: what comes of them is not a KeyboardInterrupt where the engine was at work or

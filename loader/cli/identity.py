@@ -14,6 +14,7 @@ from loader.cli.frame import (
     resolving_options,
     say,
     say_failed,
+    text,
     write_json,
 )
 from loader.errors import Exit
@@ -80,9 +81,15 @@ def _ruling(action: str, ids: int, help_: str) -> click.Command:
         common,
         resolving_options,
         click.option("--undo", is_flag=True, envvar="LOADER_UNDO", help="Take the rule back. [LOADER_UNDO]"),
-        click.option("--reason", metavar="TEXT", envvar="LOADER_REASON", help="Kept with the rule. [LOADER_REASON]"),
+        click.option(
+            "--reason", type=text, metavar="TEXT", envvar="LOADER_REASON", help="Kept with the rule. [LOADER_REASON]"
+        ),
         click.argument(
-            "names", metavar=" ".join(["ID"] * ids), nargs=ids, callback=lambda _, __, v: (v,) if ids == 1 else v
+            "names",
+            metavar=" ".join(["ID"] * ids),
+            nargs=ids,
+            type=text,
+            callback=lambda _, __, v: (v,) if ids == 1 else v,
         ),
     ):
         decorated = wrap(decorated)
