@@ -25,26 +25,29 @@ MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
+_DENSE = 4  # pairs of an id and a number, for each event, at most: else only those that come are counted
+_USED = pa.schema([(name, pa.int64()) for name in ("member", "id", "number", "events", "first")])
 
 
-def learn(connection: duckdb.DuckDBPyConnection, lines: str) -> tuple[str, ...]:
-    """The members that contexts of a relation of lines (`text`) have, most common first. Of names that differ in case
-    only one is among them."""
+def learn(connection: duckdb.DuckDBPyConnection, events: str) -> tuple[str, ...]:
+    """The members that contexts of a relation of events (`context_keys`) have, most common first. Of names that differ
+    in case only one is among them."""
     rows = connection.execute(f"""
-        WITH listed AS (SELECT try(json_keys(text, '/context')) AS keys FROM {lines})
-        SELECT key, count(*) AS events FROM (SELECT unnest(list_distinct(keys)) AS key FROM listed)
-        GROUP BY key HAVING events >= {MIN_SHARE} * (SELECT count(*) FROM listed WHERE len(keys) > 0)
+        SELECT key, count(*) AS events FROM (SELECT unnest(list_distinct(context_keys)) AS key FROM {events})
+        GROUP BY key HAVING events >= {MIN_SHARE} * (SELECT count(*) FROM {events} WHERE len(context_keys) > 0)
         ORDER BY events DESC, key LIMIT {MAX_MEMBERS}
     """).fetchall()
     known: dict[str, str] = {}
     return tuple(key for key, _ in rows if plant(known, (key,), "JSON"))
 
 
-def whole_lists(connection: duckdb.DuckDBPyConnection, lines: str, members: Sequence[str]) -> list[int]:
-    """Of the lists of keys that contexts of these lines have, the hashes of those that are whole, most common first."""
+def whole_lists(connection: duckdb.DuckDBPyConnection, events: str, members: Sequence[str]) -> list[int]:
+    """Of the lists of keys that contexts of these events have, the hashes of those that are whole."""
+    if not members:
+        return []
     rows = connection.execute(f"""
-        SELECT hash(keys) FROM (SELECT try(json_keys(text, '/context')) AS keys FROM {lines})
-        WHERE {_is_whole("keys", members)} GROUP BY keys ORDER BY count(*) DESC LIMIT {_SEEN_LISTS}
+        WITH listed AS MATERIALIZED (SELECT context_keys AS keys, count(*) AS contexts FROM {events} GROUP BY ALL)
+        SELECT hash(keys) FROM listed WHERE {_is_whole("keys", members)} ORDER BY contexts DESC LIMIT {_SEEN_LISTS}
     """).fetchall()
     return [found for (found,) in rows]
 
@@ -161,16 +164,42 @@ def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd:
     if with_odd:
         events = """SELECT m.*, coalesce(o.odd_call, false) AS odd_call, coalesce(o.odd_event, false) AS odd_event
             FROM member_of m LEFT JOIN odd o USING (pos)"""
-    connection.execute("""
-        CREATE OR REPLACE TABLE used (member INTEGER, id INTEGER, call VARCHAR, event_table INTEGER, odd_call BOOLEAN,
-            odd_event BOOLEAN, events BIGINT, first BIGINT)
+    connection.execute(f"""
+        CREATE OR REPLACE TABLE used_by AS
+        SELECT *, (row_number() OVER () - 1)::INTEGER AS number
+        FROM (SELECT DISTINCT call, event_table, odd_call, odd_event FROM ({events}))
     """)
-    for at in range(len(members)):
-        connection.execute(f"""
-            INSERT INTO used
-            SELECT {at}, {index(at)}, call, event_table, odd_call, odd_event, count(*), min(pos) FROM ({events})
-            WHERE {index(at)} IS NOT NULL GROUP BY ALL
-        """)
+    ((groups,),) = connection.execute("SELECT count(*) FROM used_by").fetchall()
+    ids = "".join(f", coalesce({index(at)}, -1) AS {index(at)}" for at in range(len(members)))
+    rows = connection.sql(f"""
+        SELECT pos, number{ids} FROM ({events}) e JOIN used_by u ON e.call = u.call
+            AND e.event_table IS NOT DISTINCT FROM u.event_table
+            AND e.odd_call = u.odd_call AND e.odd_event = u.odd_event
+    """).to_arrow_table()
+    places, numbers = rows["pos"].to_numpy(), rows["number"].to_numpy()
+    found = [_counted(at, rows[index(at)].to_numpy(), numbers, groups, places) for at in range(len(members))]
+    connection.register("counted", pa.concat_tables(found) if found else _USED.empty_table())
+    connection.execute("""
+        CREATE OR REPLACE TABLE used AS
+        SELECT member, id, call, event_table, odd_call, odd_event, events, first
+        FROM counted JOIN used_by USING (number)
+    """)
+    connection.unregister("counted")
+
+
+def _counted(member: int, ids: np.ndarray, numbers: np.ndarray, groups: int, places: np.ndarray) -> pa.Table:
+    """How many events have which id (-1: none) and number, below `groups`, and the first place of each of these."""
+    pairs = (ids.astype(np.int64) + 1) * groups + numbers
+    there = np.arange((int(ids.max(initial=-1)) + 2) * groups)
+    if len(there) > _DENSE * len(ids):
+        there, pairs = np.unique(pairs, return_inverse=True)
+    events = np.bincount(pairs, minlength=len(there))
+    first = np.full(len(there), np.iinfo(np.int64).max)
+    np.minimum.at(first, pairs, places)
+    kept = (events > 0) & (there >= groups)
+    id_, number = np.divmod(there[kept], groups)
+    columns = [np.full(len(id_), member), id_ - 1, number, events[kept], first[kept]]
+    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=_USED)
 
 
 def of_leaf(relation: str, leaf: Leaf) -> str:

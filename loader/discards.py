@@ -142,13 +142,15 @@ def _unlike_rule(text: str, kind: str, column: Column, table: str = "") -> str:
     return f"{text} IS DISTINCT FROM {cell}::VARCHAR"
 
 
-def mismatches(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, int]:
-    """By column, how many values of a table did not fit."""
-    rows = connection.execute(
-        "SELECT column_name, count(*) FROM discard WHERE table_name = ? AND reason = 'type_mismatch' GROUP BY ALL",
-        [table],
-    )
-    return dict(rows.fetchall())
+def mismatches(connection: duckdb.DuckDBPyConnection) -> dict[str, dict[str, int]]:
+    """By table and column, how many values did not fit."""
+    rows = connection.execute("""
+        SELECT table_name, column_name, count(*) FROM discard WHERE reason = 'type_mismatch' GROUP BY ALL
+    """).fetchall()
+    found: dict[str, dict[str, int]] = {}
+    for table, column, count in rows:
+        found.setdefault(table, {})[column] = count
+    return found
 
 
 def of_repeated_keys(connection: duckdb.DuckDBPyConnection, json_paths: Sequence[str]) -> None:

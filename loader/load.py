@@ -213,8 +213,9 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
         if leaf.part.json == "context" and not is_plain(leaf, look.measure.classes)
     }
     measured = []
+    of_odd = odd.measure(job.sql)
     for target in targets:
-        found = odd.measure(job.sql, target)
+        found = dict(of_odd.get((target.call, target.event_table), {}))
         leaves = []
         for leaf in target.leaves:
             look = looks.get((target.table, leaf), Look(0, Measure({}, None)))
@@ -264,8 +265,10 @@ def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> li
         discards.of_table(job.sql, each.plan, short)
         if each.has_odd:
             discards.of_odd_cells(job.sql, each.plan, short)
-        lost = discards.mismatches(job.sql, each.plan.target.table)
+    mismatches = discards.mismatches(job.sql)
+    for each in there:
         name = each.plan.target.table
+        result, lost = written[name], mismatches.get(name, {})
         books.balance(f"rows of {name}", {name: each.rows}, {name: result.rows})
         expected = flatten.filled_rule_columns(each.plan.target, filled)
         books.balance(f"cells of {name}", expected, {column: result.cells.get(column, 0) for column in expected})

@@ -7,7 +7,6 @@ import duckdb
 import pyarrow as pa
 
 from loader.context import index
-from loader.db import literal
 from loader.leaf_sql import JSON_PARTS, unkept_type
 from loader.records import COLUMN, Measure, TablePlan, Target
 
@@ -221,17 +220,17 @@ def _drop_repeated(connection: duckdb.DuckDBPyConnection) -> None:
     """)
 
 
-def measure(connection: duckdb.DuckDBPyConnection, target: Target) -> dict[str, Measure]:
-    """By column, what the winning values of a target's odd events are."""
-    of_event = target.event_table is not None
-    condition = f"number = {target.event_table}" if of_event else f"NOT of_event AND call = {literal(target.call)}"
-    rows = connection.execute(
-        f"SELECT name, class, count(*), min(pos) FROM odd_cell WHERE winner AND {condition} GROUP BY ALL"
-    ).fetchall()
-    found: dict[str, Measure] = {}
-    for name, class_, number, first in rows:
-        known = found.get(name, Measure({}, first))
-        found[name] = Measure({**known.classes, class_: number}, min(known.first, first))
+def measure(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, int | None], dict[str, Measure]]:
+    """What the winning values of odd events are, by column; by call and event table (None: the call's own table)."""
+    rows = connection.execute("""
+        SELECT call, CASE WHEN of_event THEN number END, name, class, count(*), min(pos) FROM odd_cell WHERE winner
+        GROUP BY ALL
+    """).fetchall()
+    found: dict[tuple[str, int | None], dict[str, Measure]] = {}
+    for call, event_table, name, class_, number, first in rows:
+        columns = found.setdefault((call, event_table), {})
+        known = columns.get(name, Measure({}, first))
+        columns[name] = Measure({**known.classes, class_: number}, min(known.first, first))
     return found
 
 

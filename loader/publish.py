@@ -2,7 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,26 +89,40 @@ def _write(
     connection.execute(f"ATTACH {literal(str(beside))} AS target (STORAGE_VERSION 'v1.0.0')")
     try:
         connection.execute("USE target")  # so that views find each other, whatever the file is called later
-        for schema in SCHEMAS:
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
-        for view in views:
-            select = view.sql or table_sql(warehouse / view.folder, view.version)
-            connection.execute(f"CREATE OR REPLACE VIEW {quote(view.schema)}.{quote(view.name)} AS {select}")
-        connection.execute(f"""
-            CREATE OR REPLACE VIEW loader.published AS
-            SELECT {shown.load_id}::BIGINT AS load_id, {literal(shown.warehouse)} AS warehouse,
-                {shown.resolved_load}::BIGINT AS resolved_load, {shown.resolve_id}::BIGINT AS resolve_id
-        """)
-        there = connection.execute("""
-            SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'target' AND NOT internal
-        """)
-        for schema, name in there.fetchall():
-            if name not in names.get(schema, {name}):
-                connection.execute(f"DROP VIEW {quote(schema)}.{quote(name)}")
+        with _at_once(connection):
+            for schema in SCHEMAS:
+                connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(schema)}")
+            with ThreadPoolExecutor(2, thread_name_prefix="view") as pool:  # tables are opened while views are made
+                selects = pool.map(lambda view: view.sql or table_sql(warehouse / view.folder, view.version), views)
+                for view, select in zip(views, selects, strict=True):
+                    connection.execute(f"CREATE OR REPLACE VIEW {quote(view.schema)}.{quote(view.name)} AS {select}")
+            connection.execute(f"""
+                CREATE OR REPLACE VIEW loader.published AS
+                SELECT {shown.load_id}::BIGINT AS load_id, {literal(shown.warehouse)} AS warehouse,
+                    {shown.resolved_load}::BIGINT AS resolved_load, {shown.resolve_id}::BIGINT AS resolve_id
+            """)
+            there = connection.execute("""
+                SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = 'target' AND NOT internal
+            """)
+            for schema, name in there.fetchall():
+                if name not in names.get(schema, {name}):
+                    connection.execute(f"DROP VIEW {quote(schema)}.{quote(name)}")
         then(connection)
     finally:
         connection.execute("USE memory")
         connection.execute("DETACH target")
+
+
+@contextmanager
+def _at_once(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """One transaction: else each statement is put on disk by itself."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def table_sql(root: Path, version: int | None = None) -> str:

@@ -215,14 +215,16 @@ def _learn(connection: duckdb.DuckDBPyConnection, sample: pa.Table) -> tuple[tup
     """What most events have, from some lines: members of contexts, and lists of keys."""
     connection.register("sample", sample)
     connection.execute(f"""
-        CREATE TEMP TABLE known AS SELECT text, try(json_keys(text)) AS keys FROM (
-            SELECT text FROM sample WHERE fault IS NULL
-            UNION ALL (SELECT unnest(try({_ELEMENTS}))::VARCHAR FROM sample WHERE fault IS NULL LIMIT {SAMPLE_LINES})
-        ) WHERE NOT ({_SUSPECT})
+        CREATE TEMP TABLE known AS SELECT lists[1] AS keys, lists[2] AS context_keys FROM (
+            SELECT try(json_keys(text, ['', '/context'])) AS lists FROM (
+                SELECT text FROM sample WHERE fault IS NULL
+                UNION ALL
+                (SELECT unnest(try({_ELEMENTS}))::VARCHAR FROM sample WHERE fault IS NULL LIMIT {SAMPLE_LINES})
+            ) WHERE NOT ({_SUSPECT}))
     """)
     connection.unregister("sample")
     members = context.learn(connection, "known")
-    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, "known", members) if members else ())
+    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, "known", members))
     connection.execute("DROP TABLE known")
     return members, lists
 

@@ -213,9 +213,9 @@ def _manifests(warehouse: Path, app: str) -> Path:
 
 def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
     """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
-    for commit in commits:
-        delta.check(warehouse, commit)
-    with ThreadPoolExecutor(8, thread_name_prefix="sync") as pool:  # all of it is waiting for the disk
+    with ThreadPoolExecutor(8, thread_name_prefix="sync") as pool:  # most of it is waiting for the disk
+        for _ in pool.map(lambda commit: delta.check(warehouse, commit), commits):
+            pass
         for _ in pool.map(
             _sync, [warehouse / commit.folder / file.path for commit in commits for file in commit.files]
         ):
@@ -251,7 +251,7 @@ def commit(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = 
         delta.commit(warehouse, each, load_id, app)
         settle(warehouse / each.folder)
 
-    with ThreadPoolExecutor(2, thread_name_prefix="commit") as pool:  # much of it is waiting for the disk
+    with ThreadPoolExecutor(4, thread_name_prefix="commit") as pool:  # much of it is waiting for the disk
         for _ in pool.map(one, commits[:-1]):
             pass
     for each in commits[-1:]:
