@@ -74,7 +74,7 @@ def _batches(
                 with _open_raw(read.file, fetch) as raw:
                     for lines in _lines(_Counted(raw, read, progress), read, max_line_bytes):
                         yield _batch(lines, read, ordinal)
-                        read.given += len(lines.data)
+                        read.given += lines.size
                         read.lines += len(lines)
                         ordinal += len(lines)
                     _look_again(raw, read)
@@ -160,74 +160,89 @@ class _Counted(io.RawIOBase):
         return count
 
 
-def _open(raw: io.RawIOBase) -> BinaryIO:
+def _open(raw: io.RawIOBase) -> io.BufferedIOBase:
     """The uncompressed bytes of a file, whatever it is called."""
     buffered = io.BufferedReader(raw, 1 << 18)
     magic = buffered.peek(4)[:4]
     if magic.startswith(_GZIP):
-        return cast(BinaryIO, igzip.IGzipFile(fileobj=buffered))
+        return cast(io.BufferedIOBase, igzip.IGzipFile(fileobj=buffered))
     if magic == _ZSTD:
-        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(buffered, "r"), "zstd"))
+        return cast(io.BufferedIOBase, pa.CompressedInputStream(pa.PythonFile(buffered, "r"), "zstd"))
     return buffered
 
 
 @dataclass(slots=True)
 class _Lines:
-    """A run of lines in one buffer. ends: where each ends, its line end included. long: indexes of cut lines."""
+    """A run of lines in one buffer. offsets: where each begins, and where the last ends, its line end included. long:
+    indexes of cut lines."""
 
-    data: bytes
-    ends: np.ndarray
+    data: pa.Buffer
+    offsets: np.ndarray
     long: list[int]
 
     def __len__(self) -> int:
-        return len(self.ends)
+        return len(self.offsets) - 1
+
+    @property
+    def size(self) -> int:
+        return int(self.offsets[-1] - self.offsets[0])
 
 
 def _lines(raw: io.RawIOBase, read: FileRead, max_line_bytes: int) -> Iterator[_Lines]:
     stream = _open(raw)
-    rest = b""
-    skipping = False  # inside a line that is longer than the limit; `rest` is its beginning
-    first = True
-    while block := stream.read(BLOCK):
-        read.text += len(block)
-        if first and block.startswith(_BOM):
-            block = block[len(_BOM) :]
-            read.dropped += len(_BOM)
-        first = False
+    rest = b""  # a line's beginning
+    skipping = False  # the line is longer than the limit
+    while True:
+        begun = b"" if skipping else rest
+        data = pa.allocate_buffer(len(begun) + BLOCK)
+        view = memoryview(data).cast("B")
+        view[: len(begun)] = begun
+        count = stream.readinto(view[len(begun) :])
+        if not count:
+            break
+        start, end = 0, len(begun) + count
+        if count < BLOCK // 2:  # lines of small files wait for each other
+            data = pa.py_buffer(bytes(view[:end]))
+        if not read.text and view[: len(_BOM)] == _BOM:
+            start = len(_BOM)
+            read.dropped += start
+        read.text += count
         if skipping:
-            end = block.find(b"\n") + 1
+            block = bytes(view[:end])
+            start = block.find(b"\n") + 1
             room = max(RAW_BYTES - len(rest), 0)
-            rest += block[: min(end or len(block), room)]
-            read.dropped += max((end or len(block)) - room, 0)
-            if not end:
+            rest += block[: min(start or end, room)]
+            read.dropped += max((start or end) - room, 0)
+            if not start:
                 continue
-            yield _Lines(rest, np.array([len(rest)]), [0])
-            block, rest, skipping = block[end:], b"", False
-        data = rest + block if rest else block
-        cut = data.rfind(b"\n") + 1
-        rest = data[cut:]
-        if cut:
-            yield _split(data[:cut], max_line_bytes)
+            yield _line(rest, cut=True)
+            skipping = False
+        ends = np.flatnonzero(np.frombuffer(view[start:end], np.uint8) == 10) + (start + 1)
+        if len(ends):
+            yield _split(data, np.insert(ends, 0, start), max_line_bytes)
+            start = int(ends[-1])
+        rest = bytes(view[start:end])
         if len(rest) > max_line_bytes:
             read.dropped += max(len(rest) - RAW_BYTES, 0)
             rest, skipping = rest[:RAW_BYTES], True
     if rest:
-        yield _Lines(rest, np.array([len(rest)]), [0] if skipping else [])
+        yield _line(rest, skipping)
 
 
-def _split(data: bytes, max_line_bytes: int) -> _Lines:
-    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10) + 1
-    if len(data) <= max_line_bytes + 1:
-        return _Lines(data, ends, [])
-    lengths = np.diff(ends, prepend=0)
-    return _Lines(data, ends, np.flatnonzero(lengths > max_line_bytes + 1).tolist())
+def _line(data: bytes, cut: bool) -> _Lines:
+    return _Lines(pa.py_buffer(data), np.array([0, len(data)]), [0] if cut else [])
+
+
+def _split(data: pa.Buffer, offsets: np.ndarray, max_line_bytes: int) -> _Lines:
+    lines = _Lines(data, offsets, [])
+    if lines.size > max_line_bytes + 1:
+        lines.long = np.flatnonzero(np.diff(offsets) > max_line_bytes + 1).tolist()
+    return lines
 
 
 def _batch(lines: _Lines, read: FileRead, ordinal: int) -> pa.RecordBatch:
     count = len(lines)
-    offsets = np.zeros(count + 1, np.int32)
-    offsets[1:] = lines.ends
-    text = pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(lines.data))
+    text = pa.StringArray.from_buffers(count, pa.py_buffer(lines.offsets.astype(np.int32)), lines.data)
     fault = pa.nulls(count, pa.string())
     try:
         text.validate(full=True)
@@ -250,8 +265,8 @@ def _batch(lines: _Lines, read: FileRead, ordinal: int) -> pa.RecordBatch:
 def _repair(text: pa.StringArray) -> tuple[pa.StringArray, pa.StringArray]:
     """The lines with bad bytes replaced, and which lines had some. A newline is never part of a bad sequence."""
     _, offsets, data = text.buffers()
-    whole = data.to_pybytes()[: np.frombuffer(offsets, np.int32)[len(text)]]
-    repaired = whole.decode("utf-8", "replace").encode()
+    bounds = np.frombuffer(offsets, np.int32)
+    repaired = data[bounds[0] : bounds[len(text)]].to_pybytes().decode("utf-8", "replace").encode()
     ends = np.flatnonzero(np.frombuffer(repaired, np.uint8) == 10) + 1
     if len(ends) < len(text):  # the file's last line, without a line end
         ends = np.append(ends, len(repaired))

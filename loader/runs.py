@@ -5,7 +5,7 @@ tables share is in the rows already; what is a table's own is made here, run by 
 """
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -196,9 +196,9 @@ def write(
         with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
             before: list[Future[None]] = []
             for batch in rows:
+                runs = _runs(_with_members(batch, entries), tables)
                 _finish(before)  # of the batch before: it is written while this one is made
-                whole = _with_members(batch, entries)
-                before = [pool.submit(add, table, runs) for table, runs in _runs(whole, tables)]
+                before = [pool.submit(add, *of_table) for of_table in runs]
             _finish(before)
         for table in tables.values():
             for day in list(table.open):
@@ -239,9 +239,7 @@ def _finish(jobs: Sequence[Future[None]]) -> None:
         job.result()
 
 
-def _runs(
-    batch: pa.RecordBatch, tables: Mapping[tuple[str, int | None], Table]
-) -> Iterable[tuple[Table, Sequence[Run]]]:
+def _runs(batch: pa.RecordBatch, tables: Mapping[tuple[str, int | None], Table]) -> list[tuple[Table, Sequence[Run]]]:
     """The runs of a batch, by table."""
     found: dict[tuple[str, int | None], list[Run]] = {}
     calls = batch.column("call").to_numpy(zero_copy_only=False)

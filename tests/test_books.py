@@ -116,7 +116,7 @@ def reading(change: Callable[[pa.RecordBatch], list[pa.RecordBatch]]) -> Patch:
 def losing_a_line() -> Patch:
     """A fault in the reader itself."""
     real = read._split
-    return read, "_split", lambda data, *limit: real(data[: data.rfind(b"\n", 0, -1) + 1], *limit)
+    return read, "_split", lambda data, offsets, limit: real(data, offsets[:-1], limit)
 
 
 def losing_an_id() -> Patch:
