@@ -52,10 +52,14 @@ def whole_lists(connection: duckdb.DuckDBPyConnection, events: str, members: Seq
     return [found for (found,) in rows]
 
 
-def whole(keys: str, found: str, members: Sequence[str], seen: Sequence[int]) -> str:
-    """SQL of whether a context with these keys is whole. Never NULL. found: SQL of `count`. seen: `whole_lists`."""
-    known = f"WHEN hash({keys}) IN ({', '.join(map(str, seen))}) THEN true " if seen else ""
-    return f"""CASE WHEN len({keys}) = {found} THEN len({keys}) > 0 {known}
+def seen(keys: str, lists: Sequence[int]) -> str:
+    """SQL of whether a list of keys is one of these, by their hashes. (IN would be a join, made for all events.)"""
+    return f"coalesce(list_position({[*lists]}::UBIGINT[], hash({keys})) > 0, false)"
+
+
+def whole(keys: str, found: str, members: Sequence[str], lists: Sequence[int]) -> str:
+    """SQL of whether a context with these keys is whole. Never NULL. found: SQL of `count`. lists: `whole_lists`."""
+    return f"""CASE WHEN len({keys}) = {found} THEN len({keys}) > 0 WHEN {seen(keys, lists)} THEN true
         ELSE coalesce({_is_whole(keys, members)}, false) END"""
 
 

@@ -94,8 +94,8 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
     top["context"] = context.type_of(members)
     # Not one of the tests below is needed for most events: those whose keys are all known and there.
     known = " + ".join(f"(s.{field} IS NOT NULL)::INTEGER" for field in top)
-    clean_keys = f"WHEN hash(keys) IN ({', '.join(map(str, lists.clean))}) THEN false" if lists.clean else ""
-    twice = f"CASE WHEN len(keys) = {known} THEN false {clean_keys} ELSE list_unique(keys) < len(keys) END"
+    twice = f"""CASE WHEN len(keys) = {known} OR {context.seen("keys", lists.clean)} THEN false
+        ELSE list_unique(keys) < len(keys) END"""
     scalars = ", ".join(
         _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
     )
