@@ -23,6 +23,7 @@ from loader.records import Leaf
 
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
+_SOME = 10_000  # events that tell which members are long
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
 _DENSE = 4  # pairs of an id and a number, for each event, at most: else only those that come are counted
@@ -110,7 +111,7 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
         connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
         return
     sizes = ", ".join(f"coalesce(sum(strlen({name})), 0)" for _, name in _names(members))
-    (bytes_,) = connection.execute(f"SELECT {sizes} FROM item").fetchall()
+    (bytes_,) = connection.execute(f"SELECT {sizes} FROM (SELECT * FROM item LIMIT {_SOME})").fetchall()
     connection.execute("SET preserve_insertion_order = true")  # so that the columns, read one by one, fit together
     events = connection.sql("SELECT pos, call, event_table FROM item").to_arrow_table()
 
@@ -181,7 +182,12 @@ def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd:
             AND e.odd_call = u.odd_call AND e.odd_event = u.odd_event
     """).to_arrow_table()
     places, numbers = rows["pos"].to_numpy(), rows["number"].to_numpy()
-    found = [_counted(at, rows[index(at)].to_numpy(), numbers, groups, places) for at in range(len(members))]
+
+    def counted(at: int) -> pa.Table:
+        return _counted(at, rows[index(at)].to_numpy(), numbers, groups, places)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="use") as pool:
+        found = [*pool.map(counted, range(len(members)))]
     connection.register("counted", pa.concat_tables(found) if found else _USED.empty_table())
     connection.execute("""
         CREATE OR REPLACE TABLE used AS

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -92,7 +92,8 @@ class Commit:
 
     def to_dict(self) -> dict[str, Any]:
         """The commit as plain JSON values; `from_dict` takes them back."""
-        return asdict(self)
+        columns = [{"name": column.name, "type": column.type} for column in self.columns]  # there are many
+        return {**asdict(replace(self, columns=())), "columns": columns}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -36,19 +36,20 @@ def of_events(connection: duckdb.DuckDBPyConnection) -> None:
         checks.append((field, "bad_timestamp", f"{column} IS NULL AND kind <> 'NULL' AND value <> '\"\"'"))
     for field in OBJECTS:
         checks.append((field, "not_an_object", "kind NOT IN ('OBJECT', 'NULL')"))
+    selects = []
     for field, reason, condition in checks:
         calls = f"call IN ({', '.join(map(literal, FIELDS_OF[field]))})" if field in FIELDS_OF else "true"
         value = f"json_extract(text, '/{field}')"
         if field == "sentAt":
             own = "coalesce(json_type(text, '/sentAt'), 'NULL') <> 'NULL'"
             value = f"CASE WHEN {own} THEN {value} ELSE to_json(default_sent_at) END"
-        connection.execute(f"""
-            INSERT INTO discard
+        selects.append(f"""
             SELECT {_TABLE}, id, {literal(field)}, value, {literal(reason)}, received_at, file_id, line, element
             FROM (SELECT *, json_type(value) AS kind
                 FROM (SELECT *, ({value})::VARCHAR AS value FROM item WHERE odd AND {calls}))
             WHERE {condition}
         """)
+    connection.execute(f"INSERT INTO discard {' UNION ALL '.join(selects)}")
     fields = ", ".join(map(literal, (*SCALARS, *DATETIMES, *OBJECTS)))
     not_of_call = " OR ".join(
         f"(k.key = {literal(f)} AND call NOT IN ({', '.join(map(literal, c))}))" for f, c in FIELDS_OF.items()

@@ -6,7 +6,8 @@ table; they are read run by run. Events that need more than that (a key twice, t
 are `odd`: `loader.odd` reads them node by node, and they join the others here, in the same columns with the same types.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from json import dumps as to_json
 
@@ -68,23 +69,30 @@ def cells_of_members(
 ) -> dict[str, Entries]:
     """What the members of contexts (loader.context) give for the cells that tables share, by their name in `run`."""
     cells = _cells_of_contexts(plans)
-    found = {}
-    for at in range(len(members)):
+
+    def entries(at: int) -> dict[str, Entries]:
         mine = {name: cell for name, cell in cells.items() if cell[0].member == at}
-        values = Values((), "member", f"member = {at}", mine.values())
-        made = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in mine.items())
-        if not mine:
-            continue
-        table = connection.sql(f"SELECT id{made} FROM {values.source} ORDER BY id").to_arrow_table()
-        ids = table["id"].to_numpy()
-        books.balance(
-            "texts of members", {members[at]: len(ids)}, {members[at]: int(np.sum(ids == np.arange(len(ids))))}
-        )
-        for name in mine:
-            cells_ = table[name].combine_chunks()
-            found[name] = Entries(
-                index(at), cells_.dictionary_encode() if pa.types.is_large_string(cells_.type) else cells_
-            )
+        with connection.cursor() as cursor:
+            return _entries(cursor, members, at, mine) if mine else {}
+
+    with ThreadPoolExecutor(2, thread_name_prefix="cells") as pool:  # to plan takes longer than to make few
+        return {name: each for found in pool.map(entries, range(len(members))) for name, each in found.items()}
+
+
+def _entries(
+    connection: duckdb.DuckDBPyConnection, members: Sequence[str], member: int, cells: Mapping[str, tuple[Leaf, str]]
+) -> dict[str, Entries]:
+    values = Values((), "member", f"member = {member}", cells.values())
+    made = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
+    table = connection.sql(f"SELECT id{made} FROM {values.source} ORDER BY id").to_arrow_table()
+    ids = table["id"].to_numpy()
+    whole = int(np.sum(ids == np.arange(len(ids))))
+    books.balance("texts of members", {members[member]: len(ids)}, {members[member]: whole})
+    found = {}
+    for name in cells:
+        column = table[name].combine_chunks()
+        texts = pa.types.is_large_string(column.type)
+        found[name] = Entries(index(member), column.dictionary_encode() if texts else column)
     return found
 
 
@@ -137,8 +145,10 @@ def _staged(leaf: Leaf, type_: str) -> str:
 def rows(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int | None, str, int]]:
     """The number of staged events by call, event table and received_date."""
     return connection.execute("""
-        SELECT call, event_table, (received_at AT TIME ZONE 'UTC')::DATE::VARCHAR, count(*)
-        FROM item GROUP BY ALL ORDER BY ALL
+        SELECT call, event_table, date::VARCHAR, events FROM (
+            SELECT call, event_table, (received_at AT TIME ZONE 'UTC')::DATE AS date, count(*) AS events
+            FROM item GROUP BY ALL
+        ) ORDER BY ALL
     """).fetchall()
 
 

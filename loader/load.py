@@ -226,7 +226,7 @@ def _measure(job: Job, targets: Sequence[Target]) -> list[tuple[Target, dict[str
             if leaf.common and leaf.fate == COLUMN:
                 found[leaf.column] = plan.together(found.get(leaf.column), look.measure)
             plain = leaf.path not in mixed if leaf.part.json == "context" else is_plain(leaf, look.measure.classes)
-            leaves.append(replace(leaf, plain=plain))
+            leaves.append(leaf if leaf.plain == plain else replace(leaf, plain=plain))
         measured.append((replace(target, leaves=tuple(leaves)), found))
     return measured
 
@@ -245,7 +245,7 @@ def write(job: Job, planned: Sequence[Planned], size: int, report: Report) -> li
     plans = [each.plan for each in there]
     has_odd = any(each.has_odd for each in there)
     of_event = size // max(sum(each.rows for each in there if each.plan.target.event_table is None), 1)
-    with job.sql.cursor() as cursor, ThreadPoolExecutor(1, thread_name_prefix="cells") as pool:
+    with job.sql.cursor() as cursor, ThreadPoolExecutor(1, thread_name_prefix="members") as pool:
         entries = pool.submit(flatten.cells_of_members, cursor, plans, job.members)  # while the rows are sorted
         rows = flatten.in_order(job.sql, plans, job.members, job.settings.store_full_event, has_odd, of_event)
     written = runs.write(

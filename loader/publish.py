@@ -133,11 +133,11 @@ def table_sql(root: Path, version: int | None = None) -> str:
 
 
 def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bool) -> str:
-    """The SELECT of a view: these columns, typed, over exactly these files; no row where there is no file."""
+    """The SELECT of a view: these columns, over exactly these files; no row where there is no file."""
     if not files:
         nothing = ", ".join(f"NULL::{column.sql_type} AS {quote(column.name)}" for column in columns)
         return f"SELECT {nothing} WHERE false"
-    names = ", ".join(f"{quote(column.name)}::{column.sql_type} AS {quote(column.name)}" for column in columns)
+    names = ", ".join(quote(column.name) for column in columns)  # their types are those of the files
     hive = (
         f"hive_partitioning = true, hive_types = {{{literal(PARTITION)}: DATE}}"
         if partitioned
