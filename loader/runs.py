@@ -229,9 +229,12 @@ def _as(type_: pa.DataType, cells: pa.Array) -> pa.Array:
     """The cells in the type that a column of a file has. A dictionary of which few rows use much is made smaller."""
     if not pa.types.is_dictionary(type_):
         return cells
-    if isinstance(cells, pa.DictionaryArray) and len(cells.dictionary) * _USED <= len(cells):
+    if not isinstance(cells, pa.DictionaryArray):
+        return cells.dictionary_encode()
+    if len(cells.dictionary) * _USED <= len(cells):
         return cells
-    return _plain(cells).dictionary_encode()
+    used = cells.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(used.indices, cells.dictionary.take(used.dictionary))
 
 
 def _finish(jobs: Sequence[Future[None]]) -> None:
