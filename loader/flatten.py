@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from json import dumps as to_json
+from typing import Self
 
 import duckdb
 import numpy as np
@@ -42,21 +43,37 @@ _NAMES = f"""LEFT JOIN (SELECT event_key, event_name FROM event_name)
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The cells that the texts of a member of contexts give, by id. index: the column of `run` with the ids."""
+    """The cells that the texts of a member of contexts give, by id. index: the column of `run` with the ids. codes: of
+    texts, by id, the number in the dictionary of `values`, -1 for none, and so for no id at its end; else None."""
 
     index: str
     values: pa.Array
+    codes: np.ndarray | None
+
+    @classmethod
+    def made(cls, index: str, cells: pa.Array) -> Self:
+        if not pa.types.is_large_string(cells.type):
+            return cls(index, cells, None)
+        values = cells.dictionary_encode()
+        return cls(index, values, np.append(values.indices.fill_null(-1).to_numpy(), np.int32(-1)))
 
     @property
     def type(self) -> pa.DataType:
         return self.values.type
 
-    def of(self, rows: pa.RecordBatch) -> pa.Array:
+    def places(self, rows: pa.RecordBatch) -> np.ndarray:
+        """Where in `codes` these rows have theirs."""
+        ids: np.ndarray = rows.column(self.index).fill_null(len(self.values)).to_numpy()
+        return ids.astype(np.intp)
+
+    def of(self, rows: pa.RecordBatch, places: np.ndarray) -> pa.Array:
         """The cells of these rows; texts as numbers in the dictionary of all that come."""
-        ids = rows.column(self.index)
-        if not pa.types.is_dictionary(self.type):
-            return self.values.take(ids)
-        return pa.DictionaryArray.from_arrays(self.values.indices.take(ids), self.values.dictionary)
+        if self.codes is None:
+            return self.values.take(rows.column(self.index))
+        codes = self.codes.take(places, mode="clip")  # ten times as fast as Arrow's `take`
+        there = pa.py_buffer(np.packbits(codes >= 0, bitorder="little"))
+        indices = pa.Array.from_buffers(pa.int32(), len(codes), [there, pa.py_buffer(codes)])
+        return pa.DictionaryArray.from_arrays(indices, self.values.dictionary, safe=False)
 
 
 def stage(connection: duckdb.DuckDBPyConnection) -> None:
@@ -90,9 +107,7 @@ def _entries(
     books.balance("texts of members", {members[member]: len(ids)}, {members[member]: whole})
     found = {}
     for name in cells:
-        column = table[name].combine_chunks()
-        texts = pa.types.is_large_string(column.type)
-        found[name] = Entries(index(member), column.dictionary_encode() if texts else column)
+        found[name] = Entries.made(index(member), table[name].combine_chunks())
     return found
 
 

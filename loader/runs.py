@@ -213,8 +213,10 @@ def write(
 def _with_members(batch: pa.RecordBatch, entries: Mapping[str, flatten.Entries]) -> pa.RecordBatch:
     """The rows with what the members of their contexts give for the cells that tables share."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    of_members = {each.index: each for each in entries.values()}
+    places = {index: each.places(batch) for index, each in of_members.items()}
     for name, each in entries.items():
-        there = each.of(batch)
+        there = each.of(batch, places[each.index])
         if name in columns:  # of contexts that are not whole
             there = pc.coalesce(columns[name], _plain(there))
         columns[name] = there
