@@ -6,6 +6,7 @@ shape), `path`, `odd_shape` (shapes with a key twice), and `usage` (rows and fir
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import duckdb
@@ -47,7 +48,27 @@ def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str
 def scan(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`. members: of its contexts (loader.context)."""
     context.encode(connection, members)
-    context.use(connection, members)
+    with connection.cursor() as cursor, ThreadPoolExecutor(1, thread_name_prefix="use") as pool:
+        used = pool.submit(context.use, cursor, members)
+        _find_paths(connection)
+        used.result()
+    counted = " UNION ALL ".join(
+        f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
+            FROM item WHERE {part}_shape IS NOT NULL GROUP BY ALL"""
+        for part in JSON_PARTS
+    )
+    connection.execute(f"""
+        CREATE TABLE usage AS
+        SELECT g.call, g.event_table, json, path, kind, sum(events)::BIGINT AS events, min(g.first) AS first
+        FROM (
+            {counted} UNION ALL
+            SELECT call, event_table, 'context', shape, sum(events), min(first)
+            FROM used JOIN member USING (member, id) GROUP BY ALL
+        ) g JOIN leaf USING (json, shape) GROUP BY ALL
+    """)
+
+
+def _find_paths(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE TABLE node (json VARCHAR, shape UBIGINT, fullkey VARCHAR, kind VARCHAR, times BIGINT)")
     for part in JSON_PARTS:
         docs = f"SELECT {part}_shape AS shape, {part} AS doc FROM item WHERE {part} IS NOT NULL"
@@ -74,20 +95,6 @@ def scan(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """)
     connection.execute("CREATE TABLE odd_shape AS SELECT DISTINCT json, shape FROM leaf WHERE times > 1")
     connection.execute("DROP TABLE node")
-    counted = " UNION ALL ".join(
-        f"""SELECT call, event_table, '{part}' AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
-            FROM item WHERE {part}_shape IS NOT NULL GROUP BY ALL"""
-        for part in JSON_PARTS
-    )
-    connection.execute(f"""
-        CREATE TABLE usage AS
-        SELECT g.call, g.event_table, json, path, kind, sum(events)::BIGINT AS events, min(g.first) AS first
-        FROM (
-            {counted} UNION ALL
-            SELECT call, event_table, 'context', shape, sum(events), min(first)
-            FROM used JOIN member USING (member, id) GROUP BY ALL
-        ) g JOIN leaf USING (json, shape) GROUP BY ALL
-    """)
 
 
 def usages(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> dict[tuple[str, int | None], list[Usage]]:
