@@ -14,7 +14,6 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from loader import books, flatten
 from loader.calls import PARTITION, TRACK
@@ -218,7 +217,7 @@ def _with_members(batch: pa.RecordBatch, entries: Mapping[str, flatten.Entries])
     for name, each in entries.items():
         there = each.of(batch, places[each.index])
         if name in columns:  # of contexts that are not whole
-            there = pc.coalesce(columns[name], _plain(there))
+            there = columns[name].fill_null(_plain(there))
         columns[name] = there
     return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
 
