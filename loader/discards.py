@@ -79,7 +79,7 @@ def of_table(connection: duckdb.DuckDBPyConnection, plan: TablePlan, short: Sequ
         misfit = leaf.fate == COLUMN and leaf.column in short
         if not leaf.common or (leaf.fate == COLUMN and not misfit) or (leaf.fate == RULE_COLUMN and _is_source(leaf)):
             continue
-        values = Values([leaf], context.of_leaf("(SELECT * FROM flat JOIN item USING (pos))", leaf), mine)
+        values = Values([leaf], context.of_leaf("flat", leaf), mine)
         condition, reason = "true", leaf.fate
         if leaf.fate == RULE_COLUMN:
             condition = _unlike_rule(values.text(leaf), values.kind(leaf), rules[leaf.column])

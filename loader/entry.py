@@ -137,7 +137,10 @@ def preview(
 def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]:
     """What the load changes in the schema, with the place of the first value that caused it (None for rule columns)."""
     rows: list[dict[str, Any]] = []
-    creations = flatten.first_rows(job.sql, (each.plan.target for each in planned if each.plan.created))
+    created = [each.plan.target for each in planned if each.plan.created]
+    if OTHER_EVENTS not in job.known.tables:
+        created.append(Target(OTHER_EVENTS, TRACK, NO_TABLE, ()))
+    creations = flatten.first_rows(job.sql, created)
     firsts = {first for each in planned for first in (*each.firsts.values(), *each.causes.values())}
     positions = firsts | set(creations.values())
     places = split.places(job.sql, sorted(first for first in positions if first is not None))
@@ -167,14 +170,10 @@ def schema_changes(job: Job, planned: Sequence[Planned]) -> list[dict[str, Any]]
         for column in each.plan.columns:
             if column.name in each.plan.widened:
                 change(table, column, "widened", each.causes[column.name], each.plan.widened[column.name])
-    if OTHER_EVENTS not in job.known.tables:
-        target = Target(OTHER_EVENTS, TRACK, NO_TABLE, ())
-        first = flatten.first_rows(job.sql, [target])[OTHER_EVENTS]
-        if first is not None:
-            places |= split.places(job.sql, [first])
-            change(OTHER_EVENTS, None, "created", first)
-            for column in flatten.OTHER_EVENTS_COLUMNS:
-                change(OTHER_EVENTS, column, "added", None)
+    if (first := creations.get(OTHER_EVENTS)) is not None:
+        change(OTHER_EVENTS, None, "created", first)
+        for column in flatten.OTHER_EVENTS_COLUMNS:
+            change(OTHER_EVENTS, column, "added", None)
     return rows
 
 

@@ -77,8 +77,9 @@ class Entries:
 
 
 def stage(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `flat`, a view of `item`: one row an event with its rule columns, but for the whole event."""
-    connection.execute(f"CREATE VIEW flat AS SELECT {_RULES.format(full_event='NULL::VARCHAR')} FROM item {_NAMES}")
+    """Makes `flat`, a view of `item`: one row an event with its rule columns, but for the whole event, and its JSON."""
+    rules = _RULES.format(full_event="NULL::VARCHAR")
+    connection.execute(f"CREATE VIEW flat AS SELECT {rules}, context FROM item {_NAMES}")
 
 
 def cells_of_members(

@@ -28,7 +28,8 @@ class Rewritten:
 class Job:
     """What every step of a load needs: the engine with the staged events, and what is known.
 
-    rewritten: tables of the ledger of which the load replaces the rows of before.
+    rows: the number of events by call, event table and date. rewritten: tables of the ledger of which the load replaces
+    the rows of before.
     """
 
     sql: duckdb.DuckDBPyConnection
@@ -38,6 +39,7 @@ class Job:
     rules: str  # JSON, as the ledger keeps it
     stage: Stage
     members: tuple[str, ...] = ()  # of the contexts, kept apart (loader.context)
+    rows: list[tuple[str, int | None, str, int]] = field(default_factory=list)
     rewritten: dict[str, Rewritten] = field(default_factory=dict)
 
     @property

@@ -151,7 +151,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
     shape.scan(job.sql, job.members)
     usages = shape.usages(job.sql, job.members)
     context = shape.merged(usage for table in usages.values() for usage in table if usage.json == "context")
-    rows = flatten.rows(job.sql)
+    job.rows = flatten.rows(job.sql)
     rare, kinds = plan.slow_paths(context), plan.kinds_by_path(context)
     targets = []
     for call, table in CALL_TABLES.items():
@@ -165,7 +165,7 @@ def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:
         targets.append(plan.lay_out(table, TRACK, number, found, slow, kinds, job.settings))
     odd.mark(job.sql, targets, job.members)
     odd.read(job.sql, targets, job.members)
-    there = {target.table: flatten.rows_and_dates(target, rows) for target in targets}
+    there = {target.table: flatten.rows_and_dates(target, job.rows) for target in targets}
     with_odd = flatten.with_odd(job.sql)
     planned = []
     for target, measures in _measure(job, [target for target in targets if there[target.table][0]]):
@@ -317,7 +317,7 @@ def _commit(
 
 
 def _write_other_events(job: Job, report: Report) -> list[Commit]:
-    rows, dates = flatten.rows_and_dates(Target(OTHER_EVENTS, TRACK, NO_TABLE, ()), flatten.rows(job.sql))
+    rows, dates = flatten.rows_and_dates(Target(OTHER_EVENTS, TRACK, NO_TABLE, ()), job.rows)
     if not rows:
         return []
     sql = flatten.other_events_sql(job.uuid_ts)
