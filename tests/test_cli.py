@@ -358,6 +358,22 @@ def test_version_and_help_do_not_import_the_engine() -> None:
     assert done.stdout.startswith(f"loader, version {failure.version()}\n")
 
 
+def test_the_process_ends_with_all_written(events: str) -> None:
+    """It doesn't wait for Python to take everything apart, but for its output."""
+    assert loader_process("load", events, "--quiet").returncode == 0
+    done = loader_process("query", "FROM range(300_000)", "--format", "csv")
+    assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 300_001, "")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "loader", "query", "SELECT 1"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+    assert (done.returncode, done.stderr[:17]) == (1, "error: disk full:")
+
+
 def test_the_library_is_there_when_asked_for() -> None:
     assert loader.run is pipeline.run
     assert loader.Report is Report
