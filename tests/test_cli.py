@@ -363,7 +363,7 @@ def test_the_process_ends_with_all_written(events: str) -> None:
     assert loader_process("load", events, "--quiet").returncode == 0
     done = loader_process("query", "FROM range(300_000)", "--format", "csv")
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (0, 300_001, "")
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "loader", "query", "SELECT 1"],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
