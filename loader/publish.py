@@ -13,7 +13,7 @@ import duckdb
 from loader import delta
 from loader.calls import PARTITION
 from loader.db import literal, quote
-from loader.schema import Column
+from loader.schema import TYPES, Column
 
 NAME = "warehouse.duckdb"
 # The names of files in the text of views, where a quote is written twice.
@@ -133,11 +133,11 @@ def table_sql(root: Path, version: int | None = None) -> str:
 
 
 def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bool) -> str:
-    """The SELECT of a view: these columns, over exactly these files; no row where there is no file."""
+    """The SELECT of a view: these columns, typed, over exactly these files; no row where there is no file."""
     if not files:
         nothing = ", ".join(f"NULL::{column.sql_type} AS {quote(column.name)}" for column in columns)
         return f"SELECT {nothing} WHERE false"
-    names = ", ".join(quote(column.name) for column in columns)  # their types are those of the files
+    names = ", ".join(_cell(column) for column in columns)
     hive = (
         f"hive_partitioning = true, hive_types = {{{literal(PARTITION)}: DATE}}"
         if partitioned
@@ -145,6 +145,13 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
     )
     listed = ", ".join(literal(file) for file in files)
     return f"SELECT {names} FROM read_parquet([{listed}], union_by_name = true, {hive})"
+
+
+def _cell(column: Column) -> str:
+    """A column of files in its type: the types of tables of events are those of their files, but a model's need not be.
+    Each cast takes time in each query."""
+    name = quote(column.name)
+    return name if column.type in TYPES else f"{name}::{column.sql_type} AS {name}"
 
 
 def gone(warehouse: Path, folder: str) -> list[Path]:
