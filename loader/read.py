@@ -92,7 +92,10 @@ def _open_raw(file: SourceFile, fetch: Fetch) -> BinaryIO:
     """The bytes of a file as they are stored: of a bucket, of stdin (which stays open), or on disk."""
     if storage.is_bucket(file.uri):
         return cast(BinaryIO, fetch.open(file))
-    return open(_stream_of(file.uri), "rb", buffering=0, closefd=file.uri != STDIN)
+    stream = _stream_of(file.uri)
+    if isinstance(stream, int):
+        os.set_blocking(stream, True)  # else "nothing yet" would be taken for its end
+    return open(stream, "rb", buffering=0, closefd=file.uri != STDIN)
 
 
 def _look_again(raw: BinaryIO, read: FileRead) -> None:

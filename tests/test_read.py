@@ -6,7 +6,9 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +133,23 @@ def test_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: descriptor))
     assert [row["text"] for row in lines_of([file_read("-")])] == ["a\n", "b\n"]
     os.close(descriptor)  # it is the caller's, and still open
+
+
+def test_stdin_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may hand over a pipe that says "nothing yet" in place of waiting: that is not its end."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: ours))
+
+    def write() -> None:
+        time.sleep(0.2)
+        with open(theirs, "wb", buffering=0) as pipe:
+            pipe.write(b"a\nb\n")
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(write)
+        assert [row["text"] for row in lines_of([file_read("-")])] == ["a\n", "b\n"]
+    os.close(ours)
 
 
 # --- any bytes, any blocks ------------------------------------------------------------------------------------------
