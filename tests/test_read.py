@@ -143,8 +143,8 @@ def test_stdin_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def write() -> None:
         time.sleep(0.2)
-        with open(theirs, "wb", buffering=0) as pipe:
-            pipe.write(b"a\nb\n")
+        os.write(theirs, b"a\nb\n")
+        os.close(theirs)
 
     with ThreadPoolExecutor(1) as pool:
         pool.submit(write)
