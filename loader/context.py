@@ -5,7 +5,8 @@ the members (`page`, `device`, ...) that the first lines of a load have are take
 different text is kept once, as a context of its own with this one member. What is in it, what its values are and
 which cells they make is found out there; an event only says which ones it has.
 
-A context is *whole* if it has known members only, and none twice. The others are kept as JSON, and read path by path.
+A context is *whole* if it has known members only, and none twice. One that has others, too, is *apart*: what is left of
+it without the known ones is kept as JSON, and read path by path; so is one that has a member twice, with all it has.
 """
 
 from collections.abc import Sequence
@@ -64,6 +65,16 @@ def whole(keys: str, found: str, members: Sequence[str], lists: Sequence[int]) -
         ELSE coalesce({_is_whole(keys, members)}, false) END"""
 
 
+def apart(keys: str) -> str:
+    """SQL of whether a context with these keys that is not whole is apart."""
+    return f"coalesce(len({keys}) > 0 AND list_unique({keys}) = len({keys}), false)"
+
+
+def rest(context: str, members: Sequence[str]) -> str:
+    """SQL of a context without the known members."""
+    return f"json_merge_patch({context}, {literal(to_json(dict.fromkeys(members)))})"
+
+
 def count(context: str, members: Sequence[str]) -> str:
     """SQL of how many members a context has."""
     return "(" + " + ".join(f"({context}.{quote(key)} IS NOT NULL)::INTEGER" for key in members) + ")"
@@ -79,13 +90,14 @@ def type_of(members: Sequence[str]) -> dict[str, str] | str:
     return dict.fromkeys(members, "JSON") or "JSON"
 
 
-def columns(members: Sequence[str], whole: str, context: str, found: str) -> str:
-    """SQL of the columns of `item` with the texts of the members of whole contexts, and of their number (`found`)."""
+def columns(members: Sequence[str], known: str, context: str, found: str) -> str:
+    """SQL of the columns of `item` with the texts of the known members of contexts that are whole or apart (`known`),
+    and of their number (`found`)."""
     if not members:
         return ""
     texts = [(f"{context}.{quote(key)}::VARCHAR", name) for key, name in _names(members)]
     made = [*texts, (found, _COUNT)]
-    return "".join(f", CASE WHEN {whole} THEN {sql} END AS {name}" for sql, name in made)
+    return "".join(f", CASE WHEN {known} THEN {sql} END AS {name}" for sql, name in made)
 
 
 def names(members: Sequence[str]) -> list[str]:
@@ -213,10 +225,11 @@ def _counted(member: int, ids: np.ndarray, numbers: np.ndarray, groups: int, pla
 
 
 def of_leaf(relation: str, leaf: Leaf) -> str:
-    """A relation of events (`pos`, `context`), with the context of the leaf's member in place of a whole one."""
+    """A relation of events (`pos`, `context`), with the context of the leaf's member in place of theirs, where there is
+    one."""
     if leaf.member is None:
         return relation
-    return f"""(SELECT e.* REPLACE (coalesce(e.context, m.context) AS context) FROM {relation} e
+    return f"""(SELECT e.* REPLACE (coalesce(m.context, e.context) AS context) FROM {relation} e
         LEFT JOIN (SELECT pos, {index(leaf.member)} AS id FROM member_of) o USING (pos)
         LEFT JOIN (SELECT id, context FROM member WHERE member = {leaf.member}) m ON m.id = o.id)"""
 

@@ -133,7 +133,7 @@ def in_order(
     size: int,
 ) -> pa.RecordBatchReader:
     """All events by call, date and event table: their rule columns, which texts of members of contexts they have, the
-    cells of contexts that are not whole, and those of odd events as `call_cells` and `event_cells` (`loader.odd`). To
+    cells of what else contexts have, and those of odd events as `call_cells` and `event_cells` (`loader.odd`). To
     be read to its end. size: bytes of an event, on average."""
     cells = {name: cell for name, cell in _cells_of_contexts(plans).items() if cell[0].beside}
     values = Values((), "item", cells=cells.values())

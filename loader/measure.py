@@ -51,7 +51,7 @@ def _of_contexts(
     connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Leaf], members: Sequence[str]
 ) -> dict[tuple[Any, ...], dict[Path, list[Look]]]:
     """Looks at each of these leaves of contexts, by call, event table and whether the events are odd: at each different
-    text of a member once, and at contexts that are not whole one by one."""
+    text of a member once, and at what else contexts have one by one."""
     keys = list(leaves)
     found: dict[tuple[Any, ...], dict[Path, list[Look]]] = {}
     with connection.cursor() as cursor:

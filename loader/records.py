@@ -108,7 +108,7 @@ class Leaf:
     others NUMBER), None where they differ.
     order: of a column's several leaves the greatest that is not blank wins. kept: `json_paths` names it.
     common: read for every event; else only where it is. first: position of the first event that has it, `events` their
-    number. member: the one of the context that it is in (loader.context), None if no whole context has it. beside:
+    number. member: the one of the context that it is in (loader.context), None if it is in none. beside:
     whether it is also in JSON that is read event by event. plain: its values are what the kind says: no text is a
     datetime, and no number needs a closer look.
     """

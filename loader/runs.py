@@ -216,7 +216,7 @@ def _with_members(batch: pa.RecordBatch, entries: Mapping[str, flatten.Entries])
     places = {index: each.places(batch) for index, each in of_members.items()}
     for name, each in entries.items():
         there = each.of(batch, places[each.index])
-        if name in columns:  # of contexts that are not whole
+        if name in columns:  # of what else contexts have
             there = columns[name].fill_null(_plain(there))
         columns[name] = there
     return pa.RecordBatch.from_arrays([*columns.values()], [*columns])

@@ -111,15 +111,18 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
     objects = {field: f"s.{field}" for field in OBJECTS} | {"context": "context_json"}
     bad_objects = " OR ".join(f"NOT starts_with({json}, '{{')" for json in objects.values())
     passed_ip = "scalar(json_extract_string(context, '/ip'), context, '/ip')"
-    whole, found, other = "false", "0", "s.context"
+    whole, apart, found, other = "false", "false", "0", "s.context"
     if members:
         found = context.count("s.context", members)
         whole = f"NOT suspect AND {context.whole('context_keys', 'found', members, lists.whole)}"
-        other = "CASE WHEN NOT whole AND s.context IS NOT NULL THEN json_extract(text, '/context')::VARCHAR END"
+        apart = f"CASE WHEN whole OR suspect THEN false ELSE {context.apart('context_keys')} END"
+        all_of_it = "json_extract(text, '/context')"
+        other = f"""CASE WHEN whole THEN NULL WHEN apart THEN {context.rest(all_of_it, members)}
+            WHEN s.context IS NOT NULL THEN {all_of_it} END::VARCHAR"""
         ip = context.name_of("ip", members) or "NULL::VARCHAR"
         of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')"
         passed_ip = f"CASE WHEN {ip} IS NOT NULL THEN {of_member} WHEN context IS NOT NULL THEN {passed_ip} END"
-    members_ = context.columns(members, "whole", "s.context", "found")
+    members_ = context.columns(members, "whole OR apart", "s.context", "found")
     parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
     return f"""
     WITH listed AS (
@@ -130,7 +133,7 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
             both_keys[2] AS context_keys
         FROM (SELECT *, CASE WHEN both_keys IS NOT NULL THEN text END AS json FROM listed)
     ), fields AS (
-        SELECT *, {whole} AS whole FROM (SELECT *, {found} AS found FROM parsed)
+        SELECT *, {apart} AS apart FROM (SELECT *, {whole} AS whole FROM (SELECT *, {found} AS found FROM parsed))
     ), named AS (
         SELECT *, lower(s.type) AS call, {other} AS context_json{members_}
         FROM fields

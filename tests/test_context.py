@@ -1,4 +1,4 @@
-"""Contexts read member by member: which ones are whole, that each text is kept once, and that all others stay JSON.
+"""Contexts read member by member: which are whole or apart, that each text is kept once, and that the rest is JSON.
 
 The first lines of each load here are contexts like `USUAL`; then come those that are to be told from them.
 """
@@ -27,10 +27,10 @@ STARTED = datetime(2024, 5, 11, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Read:
-    """A context as it was read. texts: of its members, by key; None if it is not whole."""
+    """A context as it was read. json: what is not in columns. texts: of its members, by key."""
 
     json: str | None
-    texts: dict[str, str] | None
+    texts: dict[str, str]
     ip: str | None
 
 
@@ -68,18 +68,18 @@ def read(contexts: Sequence[str], first: Sequence[str] = (USUAL,)) -> list[Read]
         ).fetchall()
     assert len(rows) == len(contexts)
     return [
-        Read(json, {key: text for key, text in zip(members, texts, strict=True) if text} if not json else None, ip)
+        Read(json, {key: text for key, text in zip(members, texts, strict=True) if text}, ip)
         for json, ip, *texts in rows
     ]
 
 
-def expected(members: Sequence[str], text: str) -> dict[str, str] | None:
-    """The texts of the members of a context if it is whole: has known members only, and none twice."""
+def expected(members: Sequence[str], text: str) -> dict[str, str]:
+    """The texts of the members of a whole context: one that has known members only, and none twice."""
     value = reference.parse(text)
     assert isinstance(value, reference.Object)
     keys = [key for key, _ in value.pairs]
-    if not keys or len({*keys}) < len(keys) or not {*keys} <= {*members}:
-        return None
+    assert len({*keys}) == len(keys)
+    assert {*keys} <= {*members}
     return {key: reference.minified(inner) for key, inner in value.pairs if inner is not None}
 
 
@@ -99,9 +99,9 @@ def test_nothing_is_learnt(first: str) -> None:
     assert members_of(first) == ()
     texts = [USUAL, '{"traits":{}}', '{"ip":7}']
     assert read(texts, (first,)) == [
-        Read(USUAL, None, "192.0.2.1"),
-        Read(texts[1], None, None),
-        Read(texts[2], None, "7"),
+        Read(USUAL, {}, "192.0.2.1"),
+        Read(texts[1], {}, None),
+        Read(texts[2], {}, "7"),
     ]
 
 
@@ -115,12 +115,11 @@ def test_rare_members_are_not_learnt() -> None:
         assert split.split(connection, iter(batches), [FileRead(FILE, 1)], STARTED) == ("a",)
 
 
-NOT_WHOLE = [
+STAY = [
     "{}",
     '{"x":5}',
-    '{"ip":"192.0.2.1","x":1}',
-    '{"ip":"192.0.2.1","x":null}',
     '{"IP":true}',
+    '{"ip":"192.0.2.1","x":1,"x":2}',
     '{"wifi":true,"wifi":false}',
     '{"wifi":true,"wifi":true}',
     '{"wifi":null,"wifi":true}',
@@ -130,8 +129,28 @@ NOT_WHOLE = [
 ]
 
 
-def test_a_context_that_is_not_whole_stays_json() -> None:
-    assert [(each.json, each.texts) for each in read(NOT_WHOLE)] == [(text, None) for text in NOT_WHOLE]
+def test_a_context_without_a_known_member_or_with_one_twice_stays_json() -> None:
+    assert [(each.json, each.texts) for each in read(STAY)] == [(text, {}) for text in STAY]
+
+
+# What is not known of the others is left of them, as it is.
+APART = [
+    ('{"ip":"192.0.2.1","x":1}', '{"x":1}', {"ip": '"192.0.2.1"'}),
+    ('{"x":null,"ip":"192.0.2.1"}', '{"x":null}', {"ip": '"192.0.2.1"'}),
+    ('{"x":[{"a":null}],"wifi":null,"":{"b":1e999}}', '{"x":[{"a":null}],"":{"b":1e999}}', {}),
+    (
+        '{"page":{"y":1,"y":2},"Page":{"y":3},"a/~b":"\\u0000é"}',
+        '{"Page":{"y":3},"a/~b":"\\u0000é"}',
+        {"page": '{"y":1,"y":2}'},
+    ),
+    ('{"app":5,"x":{"y":1,"y":2},"tags":{}}', '{"x":{"y":1,"y":2}}', {"app": "5", "tags": "{}"}),
+]
+
+
+def test_a_context_that_has_others_too_is_taken_apart() -> None:
+    found = read([text for text, *_ in APART])
+    assert [(each.json, each.texts) for each in found] == [(rest, texts) for _, rest, texts in APART]
+    assert [each.ip for each in found] == ["192.0.2.1", "192.0.2.1", None, None, None]
 
 
 # Whatever a known member is, its text holds it.
@@ -219,8 +238,8 @@ def test_strange_keys() -> None:
     )
     found, other = read([text, '{"ab":"n"}'], (text,))
     assert found.texts == expected(members_of(text), text)
-    assert len(found.texts or ()) == 14
-    assert other.texts is None
+    assert len(found.texts) == 14
+    assert (other.json, other.texts) == ('{"ab":"n"}', {})
     with connect(threads=1) as connection:
         shape.scan(connection, split_contexts(connection, [text], [text]))
         paths = connection.execute("SELECT fullkey FROM path WHERE of_member AND NOT beside").fetchall()
@@ -232,13 +251,14 @@ def test_strange_keys() -> None:
 def test_keys_that_differ_in_case_are_not_both_known() -> None:
     text = '{"ab":"x","aB":"y"}'
     assert members_of(text) == ("aB",)
-    assert [each.texts for each in read([text, '{"ab":"x"}', '{"aB":"y"}'], (text,))] == [None, None, {"aB": '"y"'}]
+    found = [(each.json, each.texts) for each in read([text, '{"ab":"x"}', '{"aB":"y"}'], (text,))]
+    assert found == [('{"ab":"x"}', {"aB": '"y"'}), ('{"ab":"x"}', {}), (None, {"aB": '"y"'})]
 
 
 def test_no_more_members_than_the_limit() -> None:
     texts = [f'{{"k{at}":"x"}}' for at in range(context.MAX_MEMBERS + 20)]
     assert len(members_of(*texts)) == context.MAX_MEMBERS
-    assert sum(each.texts is not None for each in read(texts, texts)) == context.MAX_MEMBERS
+    assert sum(each.json is None for each in read(texts, texts)) == context.MAX_MEMBERS
 
 
 def test_each_text_is_kept_once() -> None:
