@@ -27,7 +27,7 @@ MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a colum
 _SOME = 10_000  # events that tell which members are long
 _SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
-_DENSE = 4  # pairs of an id and a number, for each event, at most: else only those that come are counted
+_DENSE = 4  # where more pairs of an id and a number are possible, for each event, only those that come are counted
 _USED = pa.schema([(name, pa.int64()) for name in ("member", "id", "number", "events", "first")])
 
 
@@ -55,7 +55,7 @@ def whole_lists(connection: duckdb.DuckDBPyConnection, events: str, members: Seq
 
 
 def seen(keys: str, lists: Sequence[int]) -> str:
-    """SQL of whether a list of keys is one of these, by their hashes. (IN would be a join, made for all events.)"""
+    """SQL of whether a list of keys is one of these, by their hashes. (Of IN the engine makes a join of all events.)"""
     return f"coalesce(list_position({[*lists]}::UBIGINT[], hash({keys})) > 0, false)"
 
 
@@ -212,9 +212,11 @@ def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd:
 def _counted(member: int, ids: np.ndarray, numbers: np.ndarray, groups: int, places: np.ndarray) -> pa.Table:
     """How many events have which id (-1: none) and number, below `groups`, and the first place of each of these."""
     pairs = (ids.astype(np.int64) + 1) * groups + numbers
-    there = np.arange((int(ids.max(initial=-1)) + 2) * groups)
-    if len(there) > _DENSE * len(ids):
+    possible = (int(ids.max(initial=-1)) + 2) * groups
+    if possible > _DENSE * len(ids):
         there, pairs = np.unique(pairs, return_inverse=True)
+    else:
+        there = np.arange(possible)
     events = np.bincount(pairs, minlength=len(there))
     first = np.full(len(there), np.iinfo(np.int64).max)
     np.minimum.at(first, pairs, places)

@@ -43,8 +43,9 @@ _NAMES = f"""LEFT JOIN (SELECT event_key, event_name FROM event_name)
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """The cells that the texts of a member of contexts give, by id. index: the column of `run` with the ids. codes: of
-    texts, by id, the number in the dictionary of `values`, -1 for none, and so for no id at its end; else None."""
+    """The cells that the texts of a member of contexts give, by id. index: the column of `run` with the ids. codes: by
+    id the number of the cell in the dictionary of `values`, -1 for none, with a -1 more at the end for events without
+    an id; None where the cells are no texts."""
 
     index: str
     values: pa.Array

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,7 +120,8 @@ def _at_once(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        connection.execute("ROLLBACK")
+        with suppress(duckdb.Error):  # where the engine has ended it already
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
@@ -148,8 +149,8 @@ def view_sql(columns: Sequence[Column], files: Sequence[str], *, partitioned: bo
 
 
 def _cell(column: Column) -> str:
-    """A column of files in its type: the types of tables of events are those of their files, but a model's need not be.
-    Each cast takes time in each query."""
+    """A column of files in its type. The loader's own types are what is in the files, and a cast would take time in
+    each query; a model has others, too, that are kept as something else."""
     name = quote(column.name)
     return name if column.type in TYPES else f"{name}::{column.sql_type} AS {name}"
 

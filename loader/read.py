@@ -206,7 +206,7 @@ def _lines(raw: io.RawIOBase, read: FileRead, max_line_bytes: int) -> Iterator[_
         start, end = 0, len(begun) + count
         if count < BLOCK // 2:  # lines of small files wait for each other
             data = pa.py_buffer(bytes(view[:end]))
-        if not read.text and view[: len(_BOM)] == _BOM:
+        if not read.text and view[: min(end, len(_BOM))] == _BOM:
             start = len(_BOM)
             read.dropped += start
         read.text += count

@@ -52,8 +52,7 @@ Part = tuple[pa.RecordBatch, flatten.Cells]  # rows, and how their cells are mad
 class Table:
     """A table that gets rows. name: of its files. small: whether it gets few rows a date. entries: by name, the cells
     that members of contexts give. common, odd: how the cells of the two kinds of events are made; no odd: there are
-    none. open: the files that
-    are being written, by date. written: the others, with their cells by column."""
+    none. open: the files that are being written, by date. written: the others, with their cells by column."""
 
     plan: TablePlan
     root: Path

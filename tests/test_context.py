@@ -3,6 +3,7 @@
 The first lines of each load here are contexts like `USUAL`; then come those that are to be told from them.
 """
 
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -259,6 +260,24 @@ def test_no_more_members_than_the_limit() -> None:
     texts = [f'{{"k{at}":"x"}}' for at in range(context.MAX_MEMBERS + 20)]
     assert len(members_of(*texts)) == context.MAX_MEMBERS
     assert sum(each.json is None for each in read(texts, texts)) == context.MAX_MEMBERS
+
+
+def test_many_texts_in_many_tables_take_no_memory_by_both() -> None:
+    """Pairs of a text and a table are counted by what comes, where most of them cannot come."""
+    events = 300
+    with connect(threads=1) as connection:
+        connection.execute(f"""
+            CREATE TABLE member_of AS
+            SELECT range AS pos, 'track' AS call, range::INTEGER AS event_table, range::INTEGER AS i0
+            FROM range({events})
+        """)
+        tracemalloc.start()
+        context.use(connection, ["trace"])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        used = connection.execute("SELECT id, event_table, events, first FROM used ORDER BY id").fetchall()
+    assert used == [(at, at, 1, at) for at in range(events)]
+    assert peak < events * events * 8 / 4
 
 
 def test_each_text_is_kept_once() -> None:
