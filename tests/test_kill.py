@@ -98,7 +98,7 @@ def deaths(folder: Path, command: str, most: int) -> Iterator[int]:
         count = int(process.stdout.read())
     assert process.returncode == 0
     yield 0
-    assert count > 10
+    assert count > 20
     for step in range(1, count + 1, max(count // most, 1)):
         shutil.rmtree(warehouse)
         shutil.copytree(folder / "beginning", warehouse)
@@ -157,7 +157,7 @@ def die_at(folder: Path, steps: Callable[[int], Iterable[int]], name: str) -> No
     assert process.returncode == 0
     after = seen(folder)
     assert before != after
-    assert count > 10  # steps were found
+    assert count > 20  # steps were found
     for step in steps(count):
         shutil.rmtree(warehouse)
         shutil.copytree(beginning, warehouse)
