@@ -10,6 +10,9 @@ BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install \
 	--quiet --disable-pip-version-check -c constraints.txt
 TYPED := $(sort $(dir $(wildcard loader/*.py tests/*.py benchmarks/*.py sample_data/*.py)))
+# A process for each core. Tests of a module stay together, as they share what it sets up; long modules are not left to
+# the end, where one core would wait for them.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 DOCS := $(wildcard README.md docs/*.md)
 # The docs hold the output of `loader --help`, so its width must not depend on the terminal.
 COG := PATH="$(CURDIR)/$(BIN):$$PATH" COLUMNS=80 NO_COLOR=1 $(BIN)/cog
@@ -64,7 +67,7 @@ demo: $(BIN)/loader
 # --- develop ---------------------------------------------------------------------------------------------------------
 
 test: .venv/dev
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: .venv/dev
 	@echo '== format'; $(BIN)/ruff format --check .
@@ -72,7 +75,7 @@ check: .venv/dev
 	@echo '== types'; $(BIN)/mypy $(TYPED)
 	@echo '== imports'; $(BIN)/lint-imports --no-logo
 	@echo '== docs'; $(if $(DOCS),$(COG) --check --diff $(DOCS))
-	@echo '== tests'; LOADER_TEST_ALL=1 $(BIN)/python -m pytest
+	@echo '== tests'; LOADER_TEST_ALL=1 $(PYTEST)
 
 format: .venv/dev
 	@$(BIN)/ruff check --fix-only .
