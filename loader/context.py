@@ -25,7 +25,7 @@ from loader.records import Leaf
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
 _SOME = 10_000  # events that tell which members are long
-_SEEN_LISTS = 20  # of keys that whole contexts have, known by their hash
+_SEEN_LISTS = 100  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
 _DENSE = 4  # where more pairs of an id and a number are possible, for each event, only those that come are counted
 _USED = pa.schema([(name, pa.int64()) for name in ("member", "id", "number", "events", "first")])

@@ -74,8 +74,11 @@ def load(
             job.rewritten["rejects"] = replay.rewritten(job)
         commits += entry.write(job, plans, reads, counts, report)
         job.stage("commit")
-        store.make_certain(settings.warehouse, job.load_id, commits)
-        store.commit(settings.warehouse, job.load_id, commits)
+        with ThreadPoolExecutor(1, thread_name_prefix="close") as pool:
+            closed = pool.submit(connection.close)  # it takes a while to give its memory back
+            store.make_certain(settings.warehouse, job.load_id, commits)
+            store.commit(settings.warehouse, job.load_id, commits)
+            closed.result()
         report.loads.append(job.load_id)
 
 

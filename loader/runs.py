@@ -5,7 +5,7 @@ tables share is in the rows already; what is a table's own is made here, run by 
 """
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -186,18 +186,24 @@ def write(
             plan, root, name, loaded_at, small, entries, flatten.common(plan), flatten.odd(plan) if has_odd else None
         )
 
-    def add(table: Table, runs: Sequence[Run]) -> None:
+    def add(table: Table, runs: Sequence[Run], after: Future[None] | None) -> None:
+        if after:
+            after.result()
         with connection.cursor() as cursor:
             table.add(cursor, runs)
 
     try:
         with ThreadPoolExecutor(2, thread_name_prefix="write") as pool:
-            before: list[Future[None]] = []
+            before: dict[str, Future[None]] = {}  # by table, of the batch before
             for batch in rows:
                 runs = _runs(_with_members(batch, entries), tables)
-                _finish(before)  # of the batch before: it is written while this one is made
-                before = [pool.submit(add, *of_table) for of_table in runs]
-            _finish(before)
+                jobs = {}
+                for table, of_table in runs:
+                    owner = table.plan.target.table
+                    jobs[owner] = pool.submit(add, table, of_table, before.get(owner))
+                _finish(before.values())  # no more than two batches at a time
+                before = jobs
+            _finish(before.values())
         for table in tables.values():
             for day in list(table.open):
                 table.close(day)
@@ -237,7 +243,7 @@ def _as(type_: pa.DataType, cells: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(used.indices, cells.dictionary.take(used.dictionary))
 
 
-def _finish(jobs: Sequence[Future[None]]) -> None:
+def _finish(jobs: Iterable[Future[None]]) -> None:
     for job in jobs:
         job.result()
 

@@ -5,12 +5,17 @@
 CREATE MACRO possible_instant(i) AS CASE WHEN i >= TIMESTAMPTZ '0001-01-01 00:00:00+00'
     AND i < TIMESTAMPTZ '10000-01-01 00:00:00+00' THEN i END;
 
+-- A datetime as most SDKs write it, in UTC with milliseconds, as an instant; of any other text NULL. At this length all
+-- numbers have all of their digits, and there is no blank before or after, which strptime would skip.
+CREATE MACRO usual_instant(t) AS CASE WHEN strlen(t) = 24 AND t >= '0002' AND t < '9999' AND ends_with(t, 'Z')
+    THEN make_timestamptz(epoch_us(try_strptime(t, '%Y-%m-%dT%H:%M:%S.%gZ'))) END;
+
 -- A datetime as an instant, else NULL. The cast takes more than the rules do, hence the pattern; it does not take `z`.
 -- Within the years 2 to 9998 no zone leads out of the possible ones; then the cast is made once, not three times.
-CREATE MACRO instant(t) AS CASE WHEN regexp_full_match(t,
+CREATE MACRO instant(t) AS coalesce(usual_instant(t), CASE WHEN regexp_full_match(t,
     '\d{4}-\d{2}-\d{2}([T ]([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):?[0-5]\d)?)?')
     THEN CASE WHEN t >= '0002' AND t < '9999' THEN try_cast(upper(t) AS TIMESTAMPTZ)
-        ELSE possible_instant(try_cast(upper(t) AS TIMESTAMPTZ)) END END;
+        ELSE possible_instant(try_cast(upper(t) AS TIMESTAMPTZ)) END END);
 
 -- When it happened by the device's clock, corrected by how far that was off when the event was sent (section 1).
 CREATE MACRO device_time(received, sent, original) AS possible_instant(make_timestamp(epoch_us(received)
