@@ -19,6 +19,7 @@ TABLES_A_QUERY = 100
 ByLeaf = dict[tuple[str, Leaf], Look]  # by table and leaf
 Path = tuple[int, bool]  # a path of contexts, and whether its values are kept as JSON
 _GROUP = "call, event_table, odd_call, odd_event"
+_BESIDE = -1  # in place of a member's number: what else contexts have
 
 
 def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], members: Sequence[str]) -> ByLeaf:
@@ -52,52 +53,55 @@ def _of_contexts(
 ) -> dict[tuple[Any, ...], dict[Path, list[Look]]]:
     """Looks at each of these leaves of contexts, by call, event table and whether the events are odd: at each different
     text of a member once, and at what else contexts have one by one."""
-    keys = list(leaves)
     found: dict[tuple[Any, ...], dict[Path, list[Look]]] = {}
     with connection.cursor() as cursor:
         if cursor.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
             context.use(cursor, members, with_odd=True)
+        # By member, and of what else contexts have.
+        paths = {at: [path for path, leaf in leaves.items() if leaf.member == at] for at in range(len(members))}
+        paths[_BESIDE] = [path for path, leaf in leaves.items() if leaf.beside]
         texts = [
-            _classes(f"{member} AS member, id", "member", f"member = {member}", mine)
-            for member in range(len(members))
-            if (mine := [(at, leaf) for at, leaf in enumerate(leaves.values()) if leaf.member == member])
+            _classes("id", "member", f"member = {at}", at, [leaves[path] for path in mine])
+            if at != _BESIDE
+            else _classes("pos AS id", "item", "context IS NOT NULL", at, [leaves[path] for path in mine])
+            for at, mine in paths.items()
+            if mine
         ]
-        if beside := [(at, leaf) for at, leaf in enumerate(leaves.values()) if leaf.beside]:
-            texts.append(_classes("-1 AS member, pos AS id", "item", "context IS NOT NULL", beside))
         if not texts:
             return found
-        events = f"""SELECT -1 AS member, pos AS id, {_GROUP}, 1 AS events, pos AS first FROM item
+        events = f"""SELECT {_BESIDE} AS member, pos AS id, {_GROUP}, 1 AS events, pos AS first FROM item
             WHERE context IS NOT NULL"""
         rows = cursor.execute(f"""
             WITH text AS MATERIALIZED ({" UNION ALL ".join(texts)}
             ), kind AS MATERIALIZED (
-                SELECT leaves, classes, row_number() OVER ()::INTEGER AS kind FROM text GROUP BY ALL
+                SELECT member, classes, row_number() OVER ()::INTEGER AS kind FROM text GROUP BY ALL
             ), numbered AS MATERIALIZED (
-                SELECT member, id, kind FROM text JOIN kind USING (leaves, classes)
+                SELECT member, id, kind FROM text JOIN kind USING (member, classes)
             ), counted AS MATERIALIZED (
                 SELECT {_GROUP}, kind, sum(events) AS events, min(first) AS first
                 FROM (SELECT member, id, {_GROUP}, events, first FROM used UNION ALL {events})
                 JOIN numbered USING (member, id) GROUP BY ALL
             )
-            SELECT {_GROUP}, leaf, class, sum(events)::BIGINT, min(first)
-            FROM counted JOIN (SELECT kind, unnest(leaves) AS leaf, unnest(classes) AS class FROM kind) USING (kind)
+            SELECT {_GROUP}, member, place, class, sum(events)::BIGINT, min(first)
+            FROM counted JOIN (
+                SELECT kind, member, unnest(range(len(classes))) AS place, unnest(classes) AS class FROM kind
+            ) USING (kind)
             WHERE class IS NOT NULL GROUP BY ALL
         """).fetchall()
-    for *group, leaf, name, count, first in rows:
+    for *group, member, place, name, count, first in rows:
         look = Look(count, Measure({name: count}, first) if name else Measure({}, None))
-        found.setdefault(tuple(group), {}).setdefault(keys[leaf], []).append(look)
+        found.setdefault(tuple(group), {}).setdefault(paths[member][place], []).append(look)
     return found
 
 
-def _classes(key: str, relation: str, condition: str, leaves: Sequence[tuple[int, Leaf]]) -> str:
-    """SELECT of a row's key, the numbers of these leaves, and what its values of them are: the class, '' for a blank
-    one, NULL for none."""
-    values = Values([leaf for _, leaf in leaves], relation, condition)
+def _classes(key: str, relation: str, condition: str, member: int, leaves: Sequence[Leaf]) -> str:
+    """SELECT of a row's id, and what its values of these leaves are, in their order: the class, '' for a blank one,
+    NULL for none."""
+    values = Values(leaves, relation, condition)
     classes = ", ".join(
-        f"coalesce({values.class_of(leaf)}, CASE WHEN {values.text(leaf)} IS NOT NULL THEN '' END)"
-        for _, leaf in leaves
+        f"coalesce({values.class_of(leaf)}, CASE WHEN {values.text(leaf)} IS NOT NULL THEN '' END)" for leaf in leaves
     )
-    return f"SELECT {key}, {[at for at, _ in leaves]} AS leaves, [{classes}] AS classes FROM {values.source}"
+    return f"SELECT {member} AS member, {key}, [{classes}] AS classes FROM {values.source}"
 
 
 def _of_tables(connection: duckdb.DuckDBPyConnection, leaves: Sequence[tuple[Target, Leaf]]) -> ByLeaf:
