@@ -1,5 +1,6 @@
 """The process: `loader`, and `python -m loader`."""
 
+import gc
 import os
 import sys
 from typing import NoReturn
@@ -10,6 +11,7 @@ from loader.cli import main
 def run() -> NoReturn:
     """Runs the command line and ends the process at once: to take apart all that was imported and loaded, as Python
     does in the end, takes longer than many a query."""
+    gc.set_threshold(100_000, 50)  # most objects are of modules, and stay: to look for others so often is idle
     try:
         sys.exit(main(prog_name="loader"))
     except SystemExit as end:
