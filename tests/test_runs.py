@@ -1,12 +1,15 @@
 """Rows that come in several batches, of several dates, call tables and event tables, and odd ones among them."""
 
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
-from loader import delta, flatten
+from loader import delta, flatten, runs
 from loader.records import TablePlan
 from tests import warehouses
 
@@ -45,6 +48,32 @@ def test_every_row_gets_its_own_cells_in_one_file_a_date(tmp_path: Path, monkeyp
     assert warehouses.query(
         tmp_path, "SELECT count(DISTINCT id) FROM (SELECT id FROM tracks UNION SELECT id FROM pages)"
     ) == [(EVENTS,)]
+
+
+def test_a_table_gets_its_batches_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another thread is idle, and the first takes long."""
+    begun: dict[str, list[int]] = {}
+    at_work: set[str] = set()
+
+    def add(table: runs.Table, engine: duckdb.DuckDBPyConnection, given: Sequence[runs.Run]) -> None:
+        name = table.plan.target.table
+        assert name not in at_work
+        at_work.add(name)
+        begun.setdefault(name, []).append(given[0].rows.column("pos")[0].as_py())
+        time.sleep(0.3 if name == "tracks" and len(begun[name]) == 1 else 0)
+        real(table, engine, given)
+        at_work.remove(name)
+
+    real = runs.Table.add
+    monkeypatch.setattr(runs.Table, "add", add)
+    monkeypatch.setattr(flatten, "BYTES_A_BATCH", 0)
+    events = [
+        {"type": "track", "messageId": f"m{at}", "event": "A", "receivedAt": "2024-05-06"} for at in range(EVENTS)
+    ]
+    report = warehouses.load(tmp_path, {"f": warehouses.lines(*events)})
+    assert report.rows == {"tracks": EVENTS, "a": EVENTS}
+    assert [len(each) for each in begun.values()] == [3, 3]
+    assert all(each == sorted(each) for each in begun.values())
 
 
 @pytest.mark.parametrize("order", ["pos", "-pos", "hash(pos)"])
