@@ -9,7 +9,8 @@ from loader.paths import plant, pointer
 from loader.records import NO_TABLE, Leaf, TablePlan, Target
 from loader.schema import Column
 
-JSON_PARTS = ("context", "props", "user_props")
+OWN_PARTS = ("props", "user_props")  # of a table's own
+JSON_PARTS = ("context", *OWN_PARTS)
 
 # The classes that values of a kind can have, most common first.
 CLASSES = {
@@ -20,6 +21,15 @@ CLASSES = {
     "BOOLEAN": ("BOOLEAN",),
     "ARRAY": ("JSON",),
     None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
+}
+# By kind, the class of what `all_plain` says is what its kind says.
+PLAIN_CLASS = {
+    "VARCHAR": "VARCHAR",
+    "UBIGINT": "BIGINT",
+    "BIGINT": "BIGINT",
+    "DOUBLE": "DOUBLE",
+    "BOOLEAN": "BOOLEAN",
+    "ARRAY": "JSON",
 }
 # Plain values come from json_transform in their type. By kind and type of the column: that type, and the cell of it.
 _PLAIN = {

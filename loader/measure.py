@@ -4,7 +4,7 @@ Paths of `context` are measured for all tables together, once for each different
 parts in one pass. Odd events are left out: `loader.odd` measures those.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,12 +12,14 @@ import duckdb
 
 from loader import context
 from loader.db import literal
-from loader.leaf_sql import JSON_PARTS, Values, odd_flag, pointers_of, rows_of
+from loader.leaf_sql import OWN_PARTS, PLAIN_CLASS, Values, odd_flag, pointers_of, rows_of
 from loader.records import NO_TABLE, Leaf, Look, Measure, Target
 
 TABLES_A_QUERY = 100
 ByLeaf = dict[tuple[str, Leaf], Look]  # by table and leaf
-Path = tuple[int, bool]  # a path of contexts, and whether its values are kept as JSON
+Path = tuple[int, bool]  # a path, and whether its values are kept as JSON
+ByGroup = dict[tuple[Any, ...], dict[Path, list[Look]]]  # by call, event table, and whether the events are odd in each
+Own = tuple[str, str]  # a table, and a part that is its own
 _GROUP = "call, event_table, odd_call, odd_event"
 _BESIDE = -1  # in place of a member's number: what else contexts have
 
@@ -28,32 +30,46 @@ def look(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], membe
     shared = {
         (leaf.path, leaf.kept): leaf for table in leaves.values() for leaf in table if leaf.part.json == "context"
     }
-    own = [(target, leaf) for target in targets for leaf in leaves[target.table] if leaf.part.json != "context"]
+    own = {
+        (target.table, part): [(target, leaf) for leaf in leaves[target.table] if leaf.part.json == part]
+        for target in targets
+        for part in OWN_PARTS
+    }
+    by_kind = {key for key, mine in own.items() if all(leaf.kind and not leaf.kept for _, leaf in mine)}
     with ThreadPoolExecutor(2, thread_name_prefix="measure") as pool:  # a scan of few rows keeps but one thread busy
         contexts = pool.submit(_of_contexts, connection, shared, members)
-        found, groups = _of_tables(connection, own), contexts.result()
+        found = _of_tables(connection, own, by_kind)
+        groups = {part: _of_plain(connection, part) for part in OWN_PARTS} | {"context": contexts.result()}
+    by_table = {part: _by_table(of_part) for part, of_part in groups.items()}
     for target in targets:
-        wanted = NO_TABLE if target.unnamed else target.event_table
-        of_target = [
-            looks
-            for (call, event_table, odd_call, odd_event), looks in groups.items()
-            if call == target.call
-            and (wanted is None or event_table == wanted)
-            and not (odd_call if target.event_table is None else odd_event)
-        ]
+        of_event = target.event_table is not None
+        of_target = target.call, NO_TABLE if target.unnamed else target.event_table, of_event
         for leaf in leaves[target.table]:
-            if leaf.part.json == "context":
-                key = leaf.path, leaf.kept
-                found[target.table, leaf] = _together([look for looks in of_target for look in looks.get(key, ())])
+            part = leaf.part.json
+            looks = [found[target.table, leaf]] if part in OWN_PARTS else []
+            if part == "context" or (target.table, part) in by_kind:
+                looks += [
+                    look for of in by_table[part].get(of_target, ()) for look in of.get((leaf.path, leaf.kept), ())
+                ]
+            found[target.table, leaf] = _together(looks)
     return found
 
 
-def _of_contexts(
-    connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Leaf], members: Sequence[str]
-) -> dict[tuple[Any, ...], dict[Path, list[Look]]]:
+def _by_table(groups: ByGroup) -> dict[tuple[str, int | None, bool], list[dict[Path, list[Look]]]]:
+    """The groups of events that are not odd there, by call and event table (None: of all), for a call's tables and for
+    those of events."""
+    found: dict[tuple[str, int | None, bool], list[dict[Path, list[Look]]]] = {}
+    for (call, event_table, odd_call, odd_event), looks in groups.items():
+        keys = set() if odd_call else {(call, event_table, False), (call, None, False)}
+        for key in keys if odd_event else keys | {(call, event_table, True)}:
+            found.setdefault(key, []).append(looks)
+    return found
+
+
+def _of_contexts(connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Leaf], members: Sequence[str]) -> ByGroup:
     """Looks at each of these leaves of contexts, by call, event table and whether the events are odd: at each different
     text of a member once, and at what else contexts have one by one."""
-    found: dict[tuple[Any, ...], dict[Path, list[Look]]] = {}
+    found: ByGroup = {}
     with connection.cursor() as cursor:
         if cursor.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
             context.use(cursor, members, with_odd=True)
@@ -104,16 +120,44 @@ def _classes(key: str, relation: str, condition: str, member: int, leaves: Seque
     return f"SELECT {member} AS member, {key}, [{classes}] AS classes FROM {values.source}"
 
 
-def _of_tables(connection: duckdb.DuckDBPyConnection, leaves: Sequence[tuple[Target, Leaf]]) -> ByLeaf:
-    """A look at each leaf of a table's own. Values become rows: of many paths, each event has few."""
+def _of_plain(connection: duckdb.DuckDBPyConnection, part: str) -> ByGroup:
+    """The same of a part of tables' own, of the events that have only plain values in it: the shape tells what they
+    are."""
+    with connection.cursor() as cursor:
+        rows = cursor.execute(f"""
+            SELECT {_GROUP}, path, kind, sum(events)::BIGINT, min(first)
+            FROM (
+                SELECT {_GROUP}, {literal(part)} AS json, {part}_shape AS shape, count(*) AS events, min(pos) AS first
+                FROM item WHERE {part}_plain GROUP BY ALL
+            ) JOIN leaf USING (json, shape)
+            WHERE kind NOT IN ('NULL', 'OBJECT') GROUP BY ALL
+        """).fetchall()
+    found: ByGroup = {}
+    for *group, path, kind, count, first in rows:
+        look = Look(count, Measure({PLAIN_CLASS[kind]: count}, first))
+        found.setdefault(tuple(group), {}).setdefault((path, False), []).append(look)
+    return found
+
+
+def _of_tables(
+    connection: duckdb.DuckDBPyConnection, own: Mapping[Own, Sequence[tuple[Target, Leaf]]], by_kind: Set[Own]
+) -> ByLeaf:
+    """A look at each leaf of a table's own. Values become rows: of many paths, each event has few.
+
+    by_kind: the parts of tables of which only the events are looked at that `_of_plain` leaves.
+    """
+    leaves = [each for mine in own.values() for each in mine]
     found = {(target.table, leaf): Look(0, Measure({}, None)) for target, leaf in leaves}
-    by_table: dict[tuple[str, str], list[int]] = {}
-    for number, (target, leaf) in enumerate(leaves):
-        by_table.setdefault((leaf.part.json, target.table), []).append(number)
-    for json in JSON_PARTS:
-        tables = [numbers for (part, _), numbers in by_table.items() if part == json]
-        for start in range(0, len(tables), TABLES_A_QUERY):
-            chunk = tables[start : start + TABLES_A_QUERY]
+    tables: dict[tuple[str, bool], list[list[int]]] = {}
+    start = 0
+    for key, mine in own.items():
+        if mine:
+            tables.setdefault((key[1], key in by_kind), []).append([*range(start, start + len(mine))])
+        start += len(mine)
+    for (json, only_others), of_part in tables.items():
+        events = f"{json} IS NOT NULL" + (f" AND {json}_plain IS NOT TRUE" if only_others else "")
+        for start in range(0, len(of_part), TABLES_A_QUERY):
+            chunk = of_part[start : start + TABLES_A_QUERY]
             whens = " ".join(f"WHEN {_values(leaves[numbers[0]][0], numbers, leaves)}" for numbers in chunk)
             class_ = "class_of(text, kind)"
             if kept := [str(number) for numbers in chunk for number in numbers if leaves[number][1].kept]:
@@ -124,7 +168,7 @@ def _of_tables(connection: duckdb.DuckDBPyConnection, leaves: Sequence[tuple[Tar
                     SELECT leaf, {class_} AS class, count(*), min(pos)
                     FROM (
                         SELECT pos, unnest(found.leaf) AS leaf, unnest(found.text) AS text, unnest(found.kind) AS kind
-                        FROM (SELECT pos, CASE {whens} END AS found FROM item WHERE {json} IS NOT NULL)
+                        FROM (SELECT pos, CASE {whens} END AS found FROM item WHERE {events})
                     ) WHERE text IS NOT NULL GROUP BY ALL
                 """).fetchall()
             for number, name, count, first in rows:

@@ -19,7 +19,7 @@ import pyarrow as pa
 from loader import context
 from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
 from loader.db import literal
-from loader.leaf_sql import JSON_PARTS
+from loader.leaf_sql import JSON_PARTS, OWN_PARTS
 from loader.records import LINES, FileRead
 
 SCALARS = {
@@ -124,6 +124,7 @@ def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str
         passed_ip = f"CASE WHEN {ip} IS NOT NULL THEN {of_member} WHEN context IS NOT NULL THEN {passed_ip} END"
     members_ = context.columns(members, "whole OR apart", "s.context", "found")
     parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
+    parts += "".join(f", CASE WHEN NOT suspect THEN all_plain({part}) END AS {part}_plain" for part in OWN_PARTS)
     return f"""
     WITH listed AS (
         SELECT *, try(json_keys(text, ['', '/context'])) AS both_keys

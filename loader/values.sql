@@ -55,6 +55,12 @@ CREATE MACRO class_of(t, k) AS CASE k WHEN 'VARCHAR' THEN class_varchar(t) WHEN 
     WHEN 'BIGINT' THEN class_bigint(t) WHEN 'DOUBLE' THEN class_double(t) WHEN 'NUMBER' THEN class_number(t)
     WHEN 'BOOLEAN' THEN class_boolean(t) WHEN 'ARRAY' THEN class_array(t) END;
 
+-- Whether all values of an object are what their kind says: no text is empty or begins like a datetime, no array is
+-- blank, no number is long, has an exponent or is none. (So is nearly every object; of a few that are it says no.) doc:
+-- as the engine writes it, without white space.
+CREATE MACRO all_plain(doc) AS NOT regexp_matches(doc,
+    '""|\[\]|"[0-9]{4}-[0-9]{2}-[0-9]{2}|[:,\[]-?([0-9]{15}|[0-9.]+[eE]|(?i:nan|inf))');
+
 -- The value's JSON text.
 CREATE MACRO json_of(t, k) AS CASE WHEN k = 'VARCHAR' THEN CAST(to_json(t) AS VARCHAR) ELSE t END;
 
