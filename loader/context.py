@@ -24,7 +24,8 @@ from loader.records import Leaf
 
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
-_SOME = 10_000  # events that tell which members are long
+_SOME = 10_000  # events that tell how long members are
+_PART = 64 << 20  # bytes of a member's texts, about, that are read at a time
 _SEEN_LISTS = 100  # of keys that whole contexts have, known by their hash
 _COUNT = "member_count"
 _DENSE = 4  # where more pairs of an id and a number are possible, for each event, only those that come are counted
@@ -117,7 +118,9 @@ def index(member: int) -> str:
 
 def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """Makes `member`, each different text of a member (by its number) as a context, with ids from 0 and its shape; and
-    `member_of`, the ids that an event has. Takes the texts out of `item`. BooksError if one was lost."""
+    `member_of`, the ids that an event has. Takes the texts out of `item`. BooksError if one was lost.
+
+    Of a large load a text is there several times: so its texts needn't be in memory all at once."""
     connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
     if not members:
         connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
@@ -126,10 +129,12 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
     (bytes_,) = connection.execute(f"SELECT {sizes} FROM (SELECT * FROM item LIMIT {_SOME})").fetchall()
     connection.execute("SET preserve_insertion_order = true")  # so that the columns, read one by one, fit together
     events = connection.sql("SELECT pos, call, event_table FROM item").to_arrow_table()
+    ((last,),) = connection.execute("SELECT max(rowid) FROM item").fetchall()
 
     def ids(at: int) -> tuple[int, pa.ChunkedArray]:
+        rows = max(_PART * min(len(events), _SOME) // max(bytes_[at], 1), 1)
         with connection.cursor() as cursor:
-            return at, _ids(cursor, members, at, events["pos"])
+            return at, _ids(cursor, members, at, events["pos"], range(0, (last or 0) + 1, rows))
 
     with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
         longest_first = sorted(range(len(members)), key=lambda at: -bytes_[at])
@@ -146,21 +151,45 @@ def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> Non
 
 
 def _ids(
-    connection: duckdb.DuckDBPyConnection, members: Sequence[str], member: int, events: pa.ChunkedArray
+    connection: duckdb.DuckDBPyConnection, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
 ) -> pa.ChunkedArray:
-    """Keeps the different texts of a member in `member`. The ids of those that the events (their positions) have."""
+    """Keeps the different texts of a member in `member`. The ids of those that the events (their positions) have.
+
+    parts: the first rows of the parts of `item` that are read at a time. A text is kept once for each that has it.
+    """
     key, name = _names(members)[member]
-    rows = connection.sql(f"SELECT pos, {name} FROM item").to_arrow_table()
-    books.balance("order of events", {key: 1}, {key: int(rows["pos"].equals(events))})
-    found = rows[name].dictionary_encode()  # all chunks have the dictionary of the last one, which is whole
-    texts = found.chunk(found.num_chunks - 1).dictionary if found.num_chunks else pa.array([], pa.large_string())
-    connection.register("kept", pa.table([np.arange(len(texts), dtype=np.int32), texts], ["id", "text"]))
-    connection.execute(f"""
-        INSERT INTO member SELECT {member}, id, context, shape_of(context)
-        FROM (SELECT id, {literal("{" + to_json(key) + ":")} || text || '}}' AS context FROM kept)
-    """)
-    connection.unregister("kept")
-    return pa.chunked_array([chunk.indices for chunk in found.chunks], pa.int32())
+    ids: list[pa.Array] = []
+    done = kept = 0
+    for start in parts:
+        part = f"rowid >= {start} AND rowid < {start + parts.step}"
+        rows = connection.sql(f"SELECT pos, {name} FROM item WHERE {part}").to_arrow_table()
+        same = rows["pos"].equals(events.slice(done, len(rows)))
+        books.balance("order of events", {key: 1}, {key: int(same)})
+        done += len(rows)
+        found = rows[name].dictionary_encode()  # all chunks have the dictionary of the last one, which is whole
+        if not found.num_chunks:
+            continue
+        texts = found.chunk(found.num_chunks - 1).dictionary
+        ids += [_after(chunk.indices, kept) for chunk in found.chunks]
+        numbers = np.arange(kept, kept + len(texts), dtype=np.int32)
+        connection.register("kept", pa.table([numbers, texts], ["id", "text"]))
+        connection.execute(f"""
+            INSERT INTO member SELECT {member}, id, context, shape_of(context)
+            FROM (SELECT id, {literal("{" + to_json(key) + ":")} || text || '}}' AS context FROM kept)
+        """)
+        connection.unregister("kept")
+        kept += len(texts)
+    books.balance("events of members", {key: len(events)}, {key: done})
+    type_ = pa.int16() if kept < 1 << 15 else pa.int32()
+    return pa.chunked_array(ids, pa.int32()).cast(type_)
+
+
+def _after(ids: pa.Array, kept: int) -> pa.Array:
+    """Ids of texts that come after as many others."""
+    if not kept:
+        return ids
+    numbers = ids.fill_null(-1).to_numpy()
+    return pa.array(numbers + kept, pa.int32(), mask=numbers < 0)
 
 
 def _balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], ids: Sequence[pa.ChunkedArray]) -> None:

@@ -51,7 +51,8 @@ def load(
     stage: is called with the stage and the load. replay: lines of these files that come in again, mended; else the
     files are read. until: no file is begun at or after that time.monotonic().
     """
-    with connect(settings.engine_memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
+    memory = settings.engine_memory * 9 // 10  # the rest is for rows on their way from the engine to Parquet
+    with connect(memory, settings.threads, store.spill_folder(settings.warehouse)) as connection:
         connection.execute("SET GLOBAL arrow_large_buffer_size = true")  # else 2 GB of text are too much for a batch
         known = ledger.read(connection, settings.warehouse)
         rules = ledger.rules(settings, known.settings)

@@ -284,6 +284,32 @@ def test_many_texts_in_many_tables_take_no_memory_by_both() -> None:
     assert peak < events * events * 8 / 4
 
 
+@pytest.mark.parametrize(("different", "type_"), [(500, "SMALLINT"), (40_000, "INTEGER")])
+def test_texts_that_are_not_read_all_at_once(monkeypatch: pytest.MonkeyPatch, different: int, type_: str) -> None:
+    """Each has ids of its own in each part; an event gets its text back, and none where it has none."""
+    monkeypatch.setattr(context, "_PART", 10_000)
+    texts = ["{}" if at % 7 == 0 else f'{{"a":"{at % different}","b":{at % 3}}}' for at in range(40_000)]
+    with connect(threads=2) as connection:
+        members = split_contexts(connection, texts, ['{"a":"x","b":0}'])
+        context.encode(connection, members)
+        assert members == ("a", "b")
+        found = connection.execute(f"""
+            SELECT a.context, b.context FROM member_of e LEFT JOIN (FROM member WHERE member = 0) a ON a.id = e.i0
+                LEFT JOIN (FROM member WHERE member = 1) b ON b.id = e.i1
+            ORDER BY pos OFFSET {split.SAMPLE_LINES}
+        """).fetchall()
+        ids = connection.execute(
+            "SELECT member, count(*), count(DISTINCT id), min(id), max(id) + 1 FROM member GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        types = dict(connection.execute("SELECT column_name, data_type FROM duckdb_columns()").fetchall())
+    assert found == [
+        (None, None) if at % 7 == 0 else (f'{{"a":"{at % different}"}}', f'{{"b":{at % 3}}}') for at in range(40_000)
+    ]
+    assert [(count, count, 0, count) for _, count, *_ in ids] == [tuple(rest) for _, *rest in ids]
+    assert ids[1][1] > 3  # several parts
+    assert (types["i0"], types["i1"]) == (type_, "SMALLINT")
+
+
 def test_each_text_is_kept_once() -> None:
     texts = ['{"a":1,"b":"x"}', '{"a":1}', '{"a":{"c":[2]},"b":"x"}', '{"c":1}', '{"a":1.0,"b":null}']
     with connect(threads=1) as connection:

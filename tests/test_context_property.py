@@ -8,12 +8,13 @@ from itertools import cycle, islice
 from json import loads as from_json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from loader import split
+from loader import context, split
 from tests import reference, test_context
 from tests.test_flatten_property import compare
 
@@ -146,7 +147,8 @@ def same_tables(seed: int) -> None:
         head = list(islice(cycle(events_with(first, chance, numbers)), split.SAMPLE_LINES))
         files = [head, events_with(contexts_near(chance, 150, usual), chance, numbers)]
         loads.append(["\n".join(lines).encode() for lines in files])
-    with tempfile.TemporaryDirectory() as name:
+    part = chance.choice([context._PART, 5000])
+    with tempfile.TemporaryDirectory() as name, mock.patch.object(context, "_PART", part):
         compare(Path(name), loads, rules)
 
 
