@@ -123,8 +123,10 @@ def losing_an_id() -> Patch:
     """A fault in how events are given the ids of their contexts' members."""
     real = context._ids
 
-    def ids(connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray) -> pa.ChunkedArray:
-        found = real(connection, members, member, events)
+    def ids(
+        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
+    ) -> pa.ChunkedArray:
+        found = real(connection, members, member, events, parts)
         return found.take(pa.nulls(len(found), pa.int32())) if member == 0 else found
 
     return context, "_ids", ids
@@ -134,8 +136,22 @@ def mixing_up_events() -> Patch:
     """A fault in the order in which the texts of a member are read."""
     real = context._ids
 
-    def ids(connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray) -> pa.ChunkedArray:
-        return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])))
+    def ids(
+        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
+    ) -> pa.ChunkedArray:
+        return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])), parts)
+
+    return context, "_ids", ids
+
+
+def losing_a_part() -> Patch:
+    """A fault in the parts in which the texts of a member are read."""
+    real = context._ids
+
+    def ids(
+        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
+    ) -> pa.ChunkedArray:
+        return real(connection, members, member, events, parts[:0])
 
     return context, "_ids", ids
 
@@ -174,6 +190,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         "members of contexts: app: 3 expected, 0 found",
     ),
     "texts of members are read in another order": (mixing_up_events, "order of events: app: 1 expected, 0 found"),
+    "texts of members are not read": (losing_a_part, "events of members: app: 8 expected, 0 found"),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),
         "values of tracks: context.app: 3 expected, 2 found",
@@ -225,6 +242,10 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     "a discard is lost": (
         lambda: around(discards, "of_table", "DELETE FROM discard WHERE reason = 'type_mismatch'"),
         "cells of a: n: 4 expected, 3 found",
+    ),
+    "a value that its shape tells of is lost": (
+        lambda: around(shape, "scan", """UPDATE item SET props = '{"id":"x"}' WHERE id = 'i1'"""),
+        "cells of identifies: plan: 1 expected, 0 found",
     ),
     "a cell of a rule column is lost": (
         lambda: writing("identifies", without("user_id", "true")),
