@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,26 @@ def test_a_reader_that_leaves_is_nothing_to_tell(folder: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(30) == 1
+
+
+def test_sql_from_a_pipe_that_does_not_block(folder: Path) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    command = [sys.executable, "-m", "loader", "query", "-", "--format", "csv", "--warehouse", folder]
+    with subprocess.Popen(command, cwd=ROOT, stdin=ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        time.sleep(1)  # it finds nothing there yet
+        os.write(theirs, b"SELECT 41")
+        time.sleep(0.2)
+        os.write(theirs, b" + 1 AS n")
+        os.close(theirs)
+        assert process.communicate(timeout=30) == (b"n\n42\n", b"")
+    os.close(ours)
+
+
+def test_sql_from_a_closed_stdin(folder: Path) -> None:
+    command = f'"{sys.executable}" -m loader query - --warehouse "{folder}" <&-'
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=ROOT, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"error: stdin is closed.\n")
 
 
 def test_ctrl_c_stops_a_query(folder: Path) -> None:

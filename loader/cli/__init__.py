@@ -28,6 +28,7 @@ from loader.cli.frame import (
     section_options,
     setting_options,
     show_progress,
+    stdin_text,
     text,
     write_json,
 )
@@ -129,7 +130,7 @@ def query(ctx: click.Context, sql: str, form: str | None, output: str | None) ->
     if form == "parquet" and path is None:
         raise UsageError("--format parquet needs a file: give -o FILE.")
     with closing(connect(ctx)) as connection:
-        rows = queries.result(connection, sys.stdin.buffer.read().decode(errors="replace") if sql == "-" else sql)
+        rows = queries.result(connection, stdin_text() if sql == "-" else sql)
         if rows is None:
             return
         width = shutil.get_terminal_size().columns if path is None and sys.stdout.isatty() else None

@@ -1,13 +1,14 @@
 """What all commands share: their common options, their streams, and how an exception ends as a message and a code."""
 
 import errno
+import io
 import json
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -259,6 +260,15 @@ def say_failed(ctx: click.Context, models: Sequence[dict[str, Any]]) -> bool:
     for error in failed:
         say(ctx, "error", error)
     return bool(failed)
+
+
+def stdin_text() -> str:
+    """What stdin says up to its end, also where it doesn't block. OSError where it is closed."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "stdin is closed")
+    with suppress(io.UnsupportedOperation):  # without a descriptor there is nothing to wait for
+        os.set_blocking(sys.stdin.fileno(), True)  # else "nothing yet" would be taken for its end
+    return sys.stdin.buffer.read().decode(errors="replace")
 
 
 def write_json(value: Any) -> None:
