@@ -285,7 +285,7 @@ def test_a_reader_that_leaves_is_nothing_to_tell(folder: Path) -> None:
 def test_sql_from_a_pipe_that_does_not_block(folder: Path) -> None:
     ours, theirs = os.pipe()
     os.set_blocking(ours, False)
-    command = [sys.executable, "-m", "loader", "query", "-", "--format", "csv", "--warehouse", folder]
+    command = [sys.executable, "-m", "loader", "query", "-", "--format", "csv", "--warehouse", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=ours, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         time.sleep(1)  # it finds nothing there yet
         os.write(theirs, b"SELECT 41")
