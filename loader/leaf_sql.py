@@ -22,7 +22,7 @@ CLASSES = {
     "ARRAY": ("JSON",),
     None: ("VARCHAR", "TIMESTAMPTZ", "BIGINT", "EXACT", "LONG", "NUMBER", "DOUBLE", "BOOLEAN", "JSON"),
 }
-# By kind, the class of what `all_plain` says is what its kind says.
+# By kind, the class of a value of which `all_plain` (values.sql) says that it is what its kind says.
 PLAIN_CLASS = {
     "VARCHAR": "VARCHAR",
     "UBIGINT": "BIGINT",

@@ -148,12 +148,12 @@ def _of_tables(
     """
     leaves = [each for mine in own.values() for each in mine]
     found = {(target.table, leaf): Look(0, Measure({}, None)) for target, leaf in leaves}
+    by_table: dict[Own, list[int]] = {}
+    for number, (target, leaf) in enumerate(leaves):
+        by_table.setdefault((target.table, leaf.part.json), []).append(number)
     tables: dict[tuple[str, bool], list[list[int]]] = {}
-    start = 0
-    for key, mine in own.items():
-        if mine:
-            tables.setdefault((key[1], key in by_kind), []).append([*range(start, start + len(mine))])
-        start += len(mine)
+    for key, numbers in by_table.items():
+        tables.setdefault((key[1], key in by_kind), []).append(numbers)
     for (json, only_others), of_part in tables.items():
         events = f"{json} IS NOT NULL" + (f" AND {json}_plain IS NOT TRUE" if only_others else "")
         for start in range(0, len(of_part), TABLES_A_QUERY):

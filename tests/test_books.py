@@ -5,7 +5,7 @@ A test puts a fault into a load by patching one step of it. The check under test
 
 import inspect
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,41 +119,25 @@ def losing_a_line() -> Patch:
     return read, "_split", lambda data, offsets, limit: real(data, offsets[:-1], limit)
 
 
-def losing_an_id() -> Patch:
+def giving_ids(fault: Callable[..., pa.ChunkedArray]) -> Patch:
     """A fault in how events are given the ids of their contexts' members."""
     real = context._ids
-
-    def ids(
-        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
-    ) -> pa.ChunkedArray:
-        found = real(connection, members, member, events, parts)
-        return found.take(pa.nulls(len(found), pa.int32())) if member == 0 else found
-
-    return context, "_ids", ids
+    return context, "_ids", lambda *given: fault(real, *given)
 
 
-def mixing_up_events() -> Patch:
-    """A fault in the order in which the texts of a member are read."""
-    real = context._ids
-
-    def ids(
-        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
-    ) -> pa.ChunkedArray:
-        return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])), parts)
-
-    return context, "_ids", ids
+def losing_an_id(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> pa.ChunkedArray:
+    found = real(connection, members, member, events, parts)
+    return found.take(pa.nulls(len(found), pa.int32())) if member == 0 else found
 
 
-def losing_a_part() -> Patch:
-    """A fault in the parts in which the texts of a member are read."""
-    real = context._ids
+def mixing_up_events(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> Any:
+    """In the order in which the texts of a member are read."""
+    return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])), parts)
 
-    def ids(
-        connection: Any, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
-    ) -> pa.ChunkedArray:
-        return real(connection, members, member, events, parts[:0])
 
-    return context, "_ids", ids
+def losing_a_part(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> Any:
+    """In the parts in which they are read."""
+    return real(connection, members, member, events, parts[:0])
 
 
 def without(column: str, condition: str) -> str:
@@ -186,11 +170,17 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         "members of contexts: all: 3 expected, 2 found",
     ),
     "the id of a member of a context is lost": (
-        losing_an_id,
+        lambda: giving_ids(losing_an_id),
         "members of contexts: app: 3 expected, 0 found",
     ),
-    "texts of members are read in another order": (mixing_up_events, "order of events: app: 1 expected, 0 found"),
-    "texts of members are not read": (losing_a_part, "events of members: app: 8 expected, 0 found"),
+    "texts of members are read in another order": (
+        lambda: giving_ids(mixing_up_events),
+        "order of events: app: 1 expected, 0 found",
+    ),
+    "texts of members are not read": (
+        lambda: giving_ids(losing_a_part),
+        "events of members: app: 8 expected, 0 found",
+    ),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),
         "values of tracks: context.app: 3 expected, 2 found",
