@@ -1,6 +1,7 @@
 """Objects whose values are all what their kind says, so that their shape tells of each what it is."""
 
 import random
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from loader.db import connect
 from loader.leaf_sql import PLAIN_CLASS
+from tests import warehouses
 
 PLAIN = [
     "{}",
@@ -91,3 +93,16 @@ def test_their_kinds_tell_their_classes(seed: int) -> None:
     assert [row for row in rows if row[2] != PLAIN_CLASS[row[1]]] == []
     assert {kind for _, kind, _ in rows} == {*PLAIN_CLASS}
     assert len(rows) > 1_000
+
+
+@pytest.mark.parametrize("value", ['{"x":1}', '"x"', "7", "[1]"])
+def test_what_is_kept_as_json_is_told_by_no_kind(tmp_path: Path, value: str) -> None:
+    lines = [
+        f'{{"type":"track","event":"A","messageId":"m{at}","properties":{{"kept":{value},"n":{at}}}}}\n'
+        for at in (1, 2)
+    ]
+    warehouses.load(tmp_path, {"f": "".join(lines).encode()}, json_paths=("track.properties.kept",))
+    assert warehouses.query(tmp_path, "SELECT id, kept::VARCHAR, n FROM a ORDER BY id") == [
+        ("m1", value, 1),
+        ("m2", value, 2),
+    ]
