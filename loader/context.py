@@ -21,6 +21,7 @@ from loader import books
 from loader.db import literal, quote
 from loader.paths import plant
 from loader.records import Leaf
+from loader.scanner import index
 
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
@@ -111,58 +112,72 @@ def name_of(key: str, members: Sequence[str]) -> str | None:
     return dict(_names(members)).get(key)
 
 
-def index(member: int) -> str:
-    """The column of `member_of` that tells which text of a member an event has."""
-    return f"i{member}"
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `member`: each different text of a member (by its number) as a context, with ids from 0 and its shape."""
+    connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
 
 
-def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
-    """Makes `member`, each different text of a member (by its number) as a context, with ids from 0 and its shape; and
-    `member_of`, the ids that an event has. Takes the texts out of `item`. BooksError if one was lost.
+def keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: pa.Table) -> None:
+    """Adds texts (member, id, text) to `member`."""
+    keys = ", ".join(literal("{" + to_json(key, ensure_ascii=False) + ":") for key in members)
+    connection.register("kept", texts)
+    connection.execute(f"""
+        INSERT INTO member SELECT member, id, context, shape_of(context)
+        FROM (SELECT member, id, [{keys}][member + 1] || text || '}}' AS context FROM kept)
+    """)
+    connection.unregister("kept")
+
+
+def encode(connection: duckdb.DuckDBPyConnection, members: Sequence[str], given: list[int]) -> None:
+    """Makes `encoded`, the ids of the texts that the events in `parsed` have, and adds these to `member`; takes the
+    texts out of `parsed`. given: by member, how many ids are given out; is kept up. BooksError if a text was lost.
 
     Of a large load a text is there several times: so its texts needn't be in memory all at once."""
-    connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
-    if not members:
-        connection.execute("CREATE TABLE member_of (pos BIGINT, call VARCHAR, event_table INTEGER)")
-        return
-    sizes = ", ".join(f"coalesce(sum(strlen({name})), 0)" for _, name in _names(members))
-    (bytes_,) = connection.execute(f"SELECT {sizes} FROM (SELECT * FROM item LIMIT {_SOME})").fetchall()
     connection.execute("SET preserve_insertion_order = true")  # so that the columns, read one by one, fit together
-    events = connection.sql("SELECT pos, call, event_table FROM item").to_arrow_table()
-    ((last,),) = connection.execute("SELECT max(rowid) FROM item").fetchall()
+    events = connection.sql("SELECT pos FROM parsed").to_arrow_table()
+    if members:
+        sizes = ", ".join(f"coalesce(sum(strlen({name})), 0)" for _, name in _names(members))
+        (bytes_,) = connection.execute(f"SELECT {sizes} FROM (SELECT * FROM parsed LIMIT {_SOME})").fetchall()
+        ((last,),) = connection.execute("SELECT max(rowid) FROM parsed").fetchall()
 
-    def ids(at: int) -> tuple[int, pa.ChunkedArray]:
-        rows = max(_PART * min(len(events), _SOME) // max(bytes_[at], 1), 1)
-        with connection.cursor() as cursor:
-            return at, _ids(cursor, members, at, events["pos"], range(0, (last or 0) + 1, rows))
+        def ids(at: int) -> tuple[int, pa.ChunkedArray]:
+            rows = max(_PART * min(len(events), _SOME) // max(bytes_[at], 1), 1)
+            parts = range(0, (last or 0) + 1, rows)
+            with connection.cursor() as cursor:
+                return at, _ids(cursor, members, at, events["pos"], parts, given)
 
-    with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
-        longest_first = sorted(range(len(members)), key=lambda at: -bytes_[at])
-        columns = [column for _, column in sorted(pool.map(ids, longest_first), key=lambda each: each[0])]
+        with ThreadPoolExecutor(2, thread_name_prefix="encode") as pool:
+            longest_first = sorted(range(len(members)), key=lambda at: -bytes_[at])
+            columns = [column for _, column in sorted(pool.map(ids, longest_first), key=lambda each: each[0])]
+        _balance(connection, members, columns)
+        for at, column in enumerate(columns):
+            events = events.append_column(index(at), column)
+        for name in names(members):
+            connection.execute(f"ALTER TABLE parsed DROP COLUMN {name}")
     connection.execute("SET preserve_insertion_order = false")
-    _balance(connection, members, columns)
-    for name in names(members):
-        connection.execute(f"ALTER TABLE item DROP COLUMN {name}")
-    for at, column in enumerate(columns):
-        events = events.append_column(index(at), column)
-    connection.register("encoded", events)
-    connection.execute("CREATE TABLE member_of AS SELECT * FROM encoded")
-    connection.unregister("encoded")
+    connection.register("ids", events)
+    connection.execute("CREATE TABLE encoded AS SELECT * FROM ids")
+    connection.unregister("ids")
 
 
 def _ids(
-    connection: duckdb.DuckDBPyConnection, members: Sequence[str], member: int, events: pa.ChunkedArray, parts: range
+    connection: duckdb.DuckDBPyConnection,
+    members: Sequence[str],
+    member: int,
+    events: pa.ChunkedArray,
+    parts: range,
+    given: list[int],
 ) -> pa.ChunkedArray:
     """Keeps the different texts of a member in `member`. The ids of those that the events (their positions) have.
 
-    parts: the first rows of the parts of `item` that are read at a time. A text is kept once for each that has it.
+    parts: the first rows of the parts of `parsed` that are read at a time. A text is kept once for each that has it.
     """
     key, name = _names(members)[member]
     ids: list[pa.Array] = []
-    done = kept = 0
+    done = 0
     for start in parts:
         part = f"rowid >= {start} AND rowid < {start + parts.step}"
-        rows = connection.sql(f"SELECT pos, {name} FROM item WHERE {part}").to_arrow_table()
+        rows = connection.sql(f"SELECT pos, {name} FROM parsed WHERE {part}").to_arrow_table()
         same = rows["pos"].equals(events.slice(done, len(rows)))
         books.balance("order of events", {key: 1}, {key: int(same)})
         done += len(rows)
@@ -170,18 +185,12 @@ def _ids(
         if not found.num_chunks:
             continue
         texts = found.chunk(found.num_chunks - 1).dictionary
-        ids += [_after(chunk.indices, kept) for chunk in found.chunks]
-        numbers = np.arange(kept, kept + len(texts), dtype=np.int32)
-        connection.register("kept", pa.table([numbers, texts], ["id", "text"]))
-        connection.execute(f"""
-            INSERT INTO member SELECT {member}, id, context, shape_of(context)
-            FROM (SELECT id, {literal("{" + to_json(key) + ":")} || text || '}}' AS context FROM kept)
-        """)
-        connection.unregister("kept")
-        kept += len(texts)
+        ids += [_after(chunk.indices, given[member]) for chunk in found.chunks]
+        numbers = np.arange(given[member], given[member] + len(texts), dtype=np.int32)
+        keep(connection, members, pa.table([np.full(len(texts), member), numbers, texts], ["member", "id", "text"]))
+        given[member] += len(texts)
     books.balance("events of members", {key: len(events)}, {key: done})
-    type_ = pa.int16() if kept < 1 << 15 else pa.int32()
-    return pa.chunked_array(ids, pa.int32()).cast(type_)
+    return pa.chunked_array(ids, pa.int32())
 
 
 def _after(ids: pa.Array, kept: int) -> pa.Array:
@@ -195,30 +204,30 @@ def _after(ids: pa.Array, kept: int) -> pa.Array:
 def _balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], ids: Sequence[pa.ChunkedArray]) -> None:
     """BooksError unless the events have as many members as were counted, and as many ids."""
     counts = ", ".join(f"count({name})" for _, name in _names(members))
-    ((all_, *given),) = connection.execute(f"SELECT coalesce(sum({_COUNT}), 0), {counts} FROM item").fetchall()
+    ((all_, *given),) = connection.execute(f"SELECT coalesce(sum({_COUNT}), 0), {counts} FROM parsed").fetchall()
     told = [len(of_member) - of_member.null_count for of_member in ids]
     books.balance("members of contexts", {"all": int(all_)}, {"all": sum(given)})
     books.balance("members of contexts", dict(zip(members, given, strict=True)), dict(zip(members, told, strict=True)))
 
 
-def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd: bool = False) -> None:
-    """Makes `used`: by member, id, call and event table the number of events and the first one's position.
+def balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], told: int) -> None:
+    """BooksError unless the events in `item` have as many texts of members as were told."""
+    counts = "".join(f" + count({index(at)})" for at in range(len(members)))
+    ((there,),) = connection.execute(f"SELECT 0 * count(*){counts} FROM item").fetchall()
+    books.balance("members of contexts", {"all": told}, {"all": there})
 
-    with_odd: `odd` is made; else no event is odd.
-    """
-    events = "SELECT *, false AS odd_call, false AS odd_event FROM member_of"
-    if with_odd:
-        events = """SELECT m.*, coalesce(o.odd_call, false) AS odd_call, coalesce(o.odd_event, false) AS odd_event
-            FROM member_of m LEFT JOIN odd o USING (pos)"""
-    connection.execute(f"""
+
+def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
+    """Makes `used`: by member, id, call and event table the number of events and the first one's position."""
+    connection.execute("""
         CREATE OR REPLACE TABLE used_by AS
         SELECT *, (row_number() OVER () - 1)::INTEGER AS number
-        FROM (SELECT DISTINCT call, event_table, odd_call, odd_event FROM ({events}))
+        FROM (SELECT DISTINCT call, event_table, odd_call, odd_event FROM item)
     """)
     ((groups,),) = connection.execute("SELECT count(*) FROM used_by").fetchall()
     ids = "".join(f", coalesce({index(at)}, -1) AS {index(at)}" for at in range(len(members)))
     rows = connection.sql(f"""
-        SELECT pos, number{ids} FROM ({events}) e JOIN used_by u ON e.call = u.call
+        SELECT pos, number{ids} FROM item e JOIN used_by u ON e.call = u.call
             AND e.event_table IS NOT DISTINCT FROM u.event_table
             AND e.odd_call = u.odd_call AND e.odd_event = u.odd_event
     """).to_arrow_table()
@@ -236,6 +245,11 @@ def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str], with_odd:
         FROM counted JOIN used_by USING (number)
     """)
     connection.unregister("counted")
+    # What only duplicates have, or files that could not be read to their end, is no event's.
+    connection.execute("""
+        UPDATE member SET context = NULL, shape = NULL
+        WHERE context IS NOT NULL AND (member, id) NOT IN (SELECT (member, id) FROM used)
+    """)
 
 
 def _counted(member: int, ids: np.ndarray, numbers: np.ndarray, groups: int, places: np.ndarray) -> pa.Table:
@@ -261,7 +275,7 @@ def of_leaf(relation: str, leaf: Leaf) -> str:
     if leaf.member is None:
         return relation
     return f"""(SELECT e.* REPLACE (coalesce(m.context, e.context) AS context) FROM {relation} e
-        LEFT JOIN (SELECT pos, {index(leaf.member)} AS id FROM member_of) o USING (pos)
+        LEFT JOIN (SELECT pos, {index(leaf.member)} AS id FROM item) o USING (pos)
         LEFT JOIN (SELECT id, context FROM member WHERE member = {leaf.member}) m ON m.id = o.id)"""
 
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 from loader import context
 from loader.calls import CALL_TABLES, CONTEXT, TRAIT_CALLS, rule_columns
 from loader.db import literal, quote
+from loader.fields import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 from loader.leaf_sql import Values, cell_type, odd_flag, rows_of, unkept_type
 from loader.paths import split_path
 from loader.records import COLUMN, NO_TABLE, RULE_COLUMN, TOO_MANY, Leaf, TablePlan
 from loader.schema import Column
-from loader.split import DATETIMES, FIELDS_OF, OBJECTS, SCALARS
 
 _COLUMNS = """table_name VARCHAR, row_id VARCHAR, column_name VARCHAR, column_value VARCHAR, reason VARCHAR,
     received_at TIMESTAMPTZ, loader_file_id BIGINT, loader_line BIGINT, loader_element BIGINT"""

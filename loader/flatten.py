@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from loader import books
 from loader.calls import TRACK, rule_columns
-from loader.context import index
 from loader.db import literal, quote
 from loader.leaf_sql import Values, cell_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
+from loader.scanner import index
 from loader.schema import Column
 
 # A batch of rows in order is held in memory, twice over; it becomes a row group of each file that it has rows of.
@@ -141,8 +141,6 @@ def in_order(
     more = "".join(f", {values.cell(leaf, type_)} AS {name}" for name, (leaf, type_) in cells.items())
     more += "".join(f", {index(at)}" for at in range(len(members)))
     joins = ""
-    if members:
-        joins = "JOIN (SELECT * EXCLUDE (call, event_table) FROM member_of) USING (pos)"
     if has_odd:
         more += ", o_call.cells AS call_cells, o_event.cells AS event_cells"
         joins += """ LEFT JOIN (FROM odd_row WHERE NOT of_event) o_call USING (pos)
@@ -317,7 +315,7 @@ def other_events_sql(uuid_ts: str) -> str:
     names = ", ".join(
         f"{uuid_ts} AS uuid_ts"
         if c.name == "uuid_ts"
-        else "nullif(props, '{}')::VARCHAR AS properties"
+        else "nullif(json(props), '{}')::VARCHAR AS properties"
         if c.name == "properties"
         else quote(c.name)
         for c in OTHER_EVENTS_COLUMNS

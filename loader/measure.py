@@ -72,7 +72,7 @@ def _of_contexts(connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Le
     found: ByGroup = {}
     with connection.cursor() as cursor:
         if cursor.execute("SELECT count(*) FROM odd").fetchall()[0][0]:
-            context.use(cursor, members, with_odd=True)
+            context.use(cursor, members)
         # By member, and of what else contexts have.
         paths = {at: [path for path, leaf in leaves.items() if leaf.member == at] for at in range(len(members))}
         paths[_BESIDE] = [path for path, leaf in leaves.items() if leaf.beside]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 import duckdb
 import pyarrow as pa
 
-from loader.context import index
 from loader.leaf_sql import JSON_PARTS, unkept_type
 from loader.records import COLUMN, Measure, TablePlan, Target
+from loader.scanner import index
 
 _CALL_TABLE = -2  # in place of an event table's number
 
@@ -102,9 +102,8 @@ def read(connection: duckdb.DuckDBPyConnection, targets: Sequence[Target], membe
             connection.execute(f"""
                 INSERT INTO odd_node
                 WITH mine AS (
-                    SELECT pos, i.call, i.event_table, i.odd_call, i.odd_event, o.{index(at)} AS id
-                    FROM item i JOIN member_of o USING (pos)
-                    WHERE (i.odd_call OR i.odd_event) AND o.{index(at)} IS NOT NULL
+                    SELECT pos, call, event_table, odd_call, odd_event, {index(at)} AS id
+                    FROM item WHERE (odd_call OR odd_event) AND {index(at)} IS NOT NULL
                 ), found AS (
                     SELECT id, unnest(nodes_of(context)) AS n
                     FROM member WHERE member = {at} AND id IN (SELECT id FROM mine)
@@ -265,8 +264,8 @@ def _shapes(members: Sequence[str]) -> Iterator[tuple[str, str]]:
     for at in range(len(members)):
         yield (
             "context",
-            f"""SELECT o.pos, o.call, o.event_table, m.shape FROM member_of o
-                JOIN (FROM member WHERE member = {at}) m ON m.id = o.{index(at)}""",
+            f"""SELECT i.pos, i.call, i.event_table, m.shape FROM item i
+                JOIN (FROM member WHERE member = {at}) m ON m.id = i.{index(at)}""",
         )
 
 

@@ -50,7 +50,7 @@ def lines(
     """
     stop = threading.Event()
     batches = _batches(reads, max_line_bytes, progress, Fetch([r.file for r in reads], buckets or {}, stop), until)
-    return _ahead(_gathered(batches), stop)
+    return ahead(_gathered(batches), stop)
 
 
 def _batches(
@@ -134,7 +134,7 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.concat_batches(waiting)
 
 
-def _ahead(items: Iterator[pa.RecordBatch], stop: threading.Event, depth: int = 3) -> Iterator[pa.RecordBatch]:
+def ahead(items: Iterator[pa.RecordBatch], stop: threading.Event, depth: int = 3) -> Iterator[pa.RecordBatch]:
     """The same items, made by a thread of their own while the engine works on those before. stop: is set when no more
     are wanted, so that nothing waits for the network."""
     with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:

@@ -47,7 +47,6 @@ def name_events(connection: duckdb.DuckDBPyConnection, names: Iterable[tuple[str
 
 def scan(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """Makes `leaf`, `path`, `odd_shape` and `usage` from `item`. members: of its contexts (loader.context)."""
-    context.encode(connection, members)
     with connection.cursor() as cursor, ThreadPoolExecutor(1, thread_name_prefix="use") as pool:
         used = pool.submit(context.use, cursor, members)
         _find_paths(connection)

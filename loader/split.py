@@ -6,171 +6,36 @@ their shape; `text` is kept only where it is needed again. `reject`: one row a l
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from json import dumps as to_json
-from typing import Any
+from functools import partial
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import context
-from loader.calls import CALL_TABLES, TRAIT_CALLS, USER_PROPERTY_CALLS
-from loader.db import literal
-from loader.leaf_sql import JSON_PARTS, OWN_PARTS
+from loader import context, fields, read, scanner
+from loader.fields import DEPTH, ELEMENT_BITS, OF_FILE, SUSPECT
+from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
 
-SCALARS = {
-    "messageId": "message_id",
-    "anonymousId": "anonymous_id",
-    "userId": "user_id",
-    "channel": "channel",
-    "request_ip": "request_ip",
-    "event": "event",
-    "name": "name",
-    "groupId": "group_id",
-    "previousId": "previous_id",
-}
-DATETIMES = {
-    "originalTimestamp": "original_timestamp",
-    "sentAt": "sent_at",
-    "receivedAt": "own_received_at",
-    "timestamp": "own_timestamp",
-}
-OBJECTS = ("context", "properties", "traits", "userProperties")
-# The fields that belong to one or two calls only; elsewhere they are "other top-level keys".
-FIELDS_OF = {
-    "event": ("track", "page", "screen"),
-    "name": ("page", "screen"),
-    "groupId": ("group",),
-    "previousId": ("alias",),
-    "properties": ("track", "page", "screen", "reset"),
-    "traits": TRAIT_CALLS,
-    "userProperties": USER_PROPERTY_CALLS,
-}
 SAMPLE_LINES, SAMPLE_BYTES = 2000, 16 << 20  # of the two what comes first, if there is so much
-MAX_DEPTH = 1000  # of an event; RFC 8259 leaves it to the reader
-# How deep a line may nest: less where it is long, as an object's text may be looked at once for each level.
-_DEPTH = f"least({MAX_DEPTH}, {1 << 29} // strlen(text))"
-# A line with more brackets than that may nest deeper.
-_SUSPECT = f"""CASE WHEN strlen(text) > {2 * MAX_DEPTH}
-    THEN strlen(text) - strlen(replace(replace(text, '[', ''), '{{', '')) > {_DEPTH} ELSE false END"""
-# Of a line's file. No join: the engine may take the lines as the side to keep in memory, and go on with one thread.
-_OF_FILE = """getvariable('modified')[file_id - getvariable('first_file') + 1] AS modified,
-    getvariable('latest') AS latest"""
+_TEXTS, _OBJECTS = (*fields.SCALARS, *fields.DATETIMES), fields.OBJECTS[1:]  # all but the context
 # What a batch envelope holds.
 _ELEMENTS = "json_extract(text, '$.batch[*]')"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
-# Room for the position of an element in its batch, in `pos` (the order of events: by file, line, element).
-ELEMENT_BITS = 26
-
-
-def _calls(names: Sequence[str]) -> str:
-    return "(" + ", ".join(map(literal, names)) + ")"
-
-
-def _of_call(field: str, sql: str) -> str:
-    """The expression, for the calls that the field belongs to; NULL for the others."""
-    return f"CASE WHEN call IN {_calls(FIELDS_OF[field])} THEN {sql} END" if field in FIELDS_OF else sql
+_UNUSUAL_BYTES = 8 << 20  # of lines that the scanner leaves, collected before the engine gets them
 
 
 @dataclass(frozen=True, slots=True)
-class _Lists:
-    """Lists of keys that most events have, by their hash. clean: of events, without a key twice. whole: of contexts
-    that are whole (loader.context)."""
+class _Learnt:
+    """What most events have, by the first lines: members of contexts, top-level keys, lists of keys."""
 
-    clean: Sequence[int] = ()
-    whole: Sequence[int] = ()
-
-
-def _parse(relation: str, full_event: bool, lists: _Lists, members: Sequence[str]) -> str:
-    """SELECT of `item` rows from a relation of file_id, ordinal, line, element, text, fault, default_sent_at.
-
-    members: of contexts that are read one by one.
-    """
-    top: dict[str, Any] = dict.fromkeys(("type", *SCALARS, *DATETIMES), "VARCHAR") | dict.fromkeys(OBJECTS, "JSON")
-    top["context"] = context.type_of(members)
-    # Not one of the tests below is needed for most events: those whose keys are all known and there.
-    known = " + ".join(f"(s.{field} IS NOT NULL)::INTEGER" for field in top)
-    twice = f"""CASE WHEN len(keys) = {known} OR {context.seen("keys", lists.clean)} THEN false
-        ELSE list_unique(keys) < len(keys) END"""
-    scalars = ", ".join(
-        _of_call(field, f"scalar(s.{field}, text, '/{field}')") + f" AS {name}" for field, name in SCALARS.items()
-    )
-    containers = " OR ".join(f"starts_with(s.{field}, '{{') OR starts_with(s.{field}, '[')" for field in SCALARS)
-    sent = "coalesce(s.sentAt, default_sent_at)"
-    times = ", ".join(
-        f"instant({sent}) AS {n}" if f == "sentAt" else f"instant(s.{f}) AS {n}" for f, n in DATETIMES.items()
-    )
-    bad_times = " OR ".join(
-        f"(nullif({sent if field == 'sentAt' else f's.{field}'}, '') IS NOT NULL AND {name} IS NULL)"
-        for field, name in DATETIMES.items()
-    )
-    objects = {field: f"s.{field}" for field in OBJECTS} | {"context": "context_json"}
-    bad_objects = " OR ".join(f"NOT starts_with({json}, '{{')" for json in objects.values())
-    passed_ip = "scalar(json_extract_string(context, '/ip'), context, '/ip')"
-    whole, apart, found, other = "false", "false", "0", "s.context"
-    if members:
-        found = context.count("s.context", members)
-        whole = f"NOT suspect AND {context.whole('context_keys', 'found', members, lists.whole)}"
-        apart = f"CASE WHEN whole OR suspect THEN false ELSE {context.apart('context_keys')} END"
-        all_of_it = "json_extract(text, '/context')"
-        other = f"""CASE WHEN whole THEN NULL WHEN apart THEN {context.rest(all_of_it, members)}
-            WHEN s.context IS NOT NULL THEN {all_of_it} END::VARCHAR"""
-        ip = context.name_of("ip", members) or "NULL::VARCHAR"
-        of_member = f"scalar(json_extract_string({ip}, '$'), {ip}, '$')"
-        passed_ip = f"CASE WHEN {ip} IS NOT NULL THEN {of_member} WHEN context IS NOT NULL THEN {passed_ip} END"
-    members_ = context.columns(members, "whole OR apart", "s.context", "found")
-    parts = ", ".join(f"{part}, CASE WHEN NOT suspect THEN shape_of({part}) END AS {part}_shape" for part in JSON_PARTS)
-    parts += "".join(f", CASE WHEN NOT suspect THEN all_plain({part}) END AS {part}_plain" for part in OWN_PARTS)
-    return f"""
-    WITH listed AS (
-        SELECT *, try(json_keys(text, ['', '/context'])) AS both_keys
-        FROM (SELECT *, {_SUSPECT} AS suspect FROM {relation})
-    ), parsed AS (
-        SELECT *, json_transform(json, {literal(to_json(top))}) AS s, both_keys[1] AS keys,
-            both_keys[2] AS context_keys
-        FROM (SELECT *, CASE WHEN both_keys IS NOT NULL THEN text END AS json FROM listed)
-    ), fields AS (
-        SELECT *, {apart} AS apart FROM (SELECT *, {whole} AS whole FROM (SELECT *, {found} AS found FROM parsed))
-    ), named AS (
-        SELECT *, lower(s.type) AS call, {other} AS context_json{members_}
-        FROM fields
-    ), typed AS (
-        SELECT *, {scalars}, {times},
-            fault IS NULL AND coalesce(call IN {_calls(list(CALL_TABLES))}, false) AS is_event,
-            CASE WHEN starts_with(context_json, '{{') THEN context_json END AS context,
-            CASE WHEN call IN {_calls(TRAIT_CALLS)} THEN CASE WHEN starts_with(s.traits, '{{') THEN s.traits END
-                WHEN starts_with(s.properties, '{{') THEN s.properties END AS props,
-            CASE WHEN call IN {_calls(USER_PROPERTY_CALLS)} AND starts_with(s.userProperties, '{{')
-                THEN s.userProperties END AS user_props
-        FROM named
-    ), looked AS (
-        SELECT *, coalesce(own_received_at > latest OR {bad_times}, false) OR coalesce({containers}, false)
-            OR coalesce({bad_objects}, false) OR {twice} AS odd,
-            CASE WHEN message_id >= '!' THEN false
-                ELSE nullif(trim(message_id, ' ' || chr(9) || chr(10) || chr(11) || chr(12) || chr(13)), '') IS NULL
-                END AS unnamed
-        FROM typed
-    )
-    SELECT file_id, line, element, suspect,
-        ordinal << {ELEMENT_BITS} | least(coalesce(element, 0), (1 << {ELEMENT_BITS}) - 1) AS pos,
-        fault, is_event, odd, call,
-        CASE WHEN odd OR suspect OR NOT is_event OR {full_event} THEN rtrim(text, chr(10) || chr(13)) END AS text,
-        CASE WHEN unnamed AND is_event THEN 'auto-' || left(sha256(rtrim(text, chr(10) || chr(13))), 32)
-            ELSE message_id END AS id,
-        anonymous_id, user_id, channel, request_ip, event, group_id, previous_id,
-        CASE WHEN call IN ('page', 'screen')
-            THEN coalesce(name, scalar(json_extract_string(props, '/name'), props, '/name'), event) END AS name,
-        original_timestamp, sent_at, CASE WHEN own_received_at <= latest THEN own_received_at END AS own_received_at,
-        coalesce(CASE WHEN own_received_at <= latest THEN own_received_at END, modified) AS received_at, own_timestamp,
-        default_sent_at, NULL::INTEGER AS event_table, false AS odd_call, false AS odd_event,
-        {parts},
-        {passed_ip} AS passed_ip{"".join(f", {name}" for name in context.names(members))}
-    FROM looked
-    """
+    members: tuple[str, ...]
+    keys: Sequence[str]
+    lists: fields.Lists
 
 
 def split(
@@ -182,7 +47,7 @@ def split(
 ) -> tuple[str, ...]:
     """Reads all lines (batches of `LINES`) into `item` and `reject`. started: of the load, aware.
 
-    Returns the members of contexts that are columns of `item` (loader.context).
+    Returns the members of contexts whose texts `item` has the numbers of (loader.context).
 
     Lines of files that turned out unreadable (`FileRead.error`, set while the batches are read) leave no trace.
     """
@@ -192,17 +57,19 @@ def split(
     connection.execute("SET VARIABLE first_file = (SELECT min(file_id) FROM file)")
     connection.execute("SET VARIABLE latest = ?::TIMESTAMPTZ + INTERVAL 1 DAY", [started])
     first = _first(lines)
-    members, lists = _learn(connection, pa.Table.from_batches(first, LINES))
-    connection.register("batch", pa.RecordBatchReader.from_batches(LINES, itertools.chain(first, lines)))
-    relation = f"(SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at, {_OF_FILE} FROM batch)"
-    connection.execute(f"CREATE TABLE item AS {_parse(relation, full_event, lists, members)}")
-    connection.unregister("batch")
+    learnt = _learn(connection, pa.Table.from_batches(first, LINES))
+    context.prepare(connection)
+    given = _scan(connection, first, lines, learnt, full_event)
+    add = partial(_add, connection, full_event, learnt, given)
+    add("SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at FROM unusual")
+    connection.unregister("unusual")
+    connection.execute("DROP TABLE IF EXISTS unusual")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
-    _unpack(connection, full_event, lists, members)
+    _unpack(connection, add)
     _refuse_deep(connection)
     _reject(connection)
-    return members
+    return learnt.members
 
 
 def _first(lines: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
@@ -215,8 +82,8 @@ def _first(lines: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return first
 
 
-def _learn(connection: duckdb.DuckDBPyConnection, sample: pa.Table) -> tuple[tuple[str, ...], _Lists]:
-    """What most events have, from some lines: members of contexts, and lists of keys."""
+def _learn(connection: duckdb.DuckDBPyConnection, sample: pa.Table) -> _Learnt:
+    """What most events have, from some lines."""
     connection.register("sample", sample)
     connection.execute(f"""
         CREATE TEMP TABLE known AS SELECT lists[1] AS keys, lists[2] AS context_keys FROM (
@@ -224,13 +91,16 @@ def _learn(connection: duckdb.DuckDBPyConnection, sample: pa.Table) -> tuple[tup
                 SELECT text FROM sample WHERE fault IS NULL
                 UNION ALL
                 (SELECT unnest(try({_ELEMENTS}))::VARCHAR FROM sample WHERE fault IS NULL LIMIT {SAMPLE_LINES})
-            ) WHERE NOT ({_SUSPECT}))
+            ) WHERE NOT ({SUSPECT}))
     """)
     connection.unregister("sample")
     members = context.learn(connection, "known")
-    lists = _Lists(_clean_keys(connection), context.whole_lists(connection, "known", members))
+    lists = fields.Lists(_clean_keys(connection), context.whole_lists(connection, "known", members))
+    keys = connection.execute("""
+        SELECT key FROM (SELECT unnest(list_distinct(keys)) AS key FROM known) GROUP BY ALL ORDER BY count(*) DESC, key
+    """).fetchall()
     connection.execute("DROP TABLE known")
-    return members, lists
+    return _Learnt(members, [key for (key,) in keys], lists)
 
 
 def _clean_keys(connection: duckdb.DuckDBPyConnection) -> list[int]:
@@ -243,10 +113,80 @@ def _clean_keys(connection: duckdb.DuckDBPyConnection) -> list[int]:
     return [key for (key,) in rows]
 
 
+def _scan(
+    connection: duckdb.DuckDBPyConnection,
+    first: Sequence[pa.RecordBatch],
+    lines: Iterator[pa.RecordBatch],
+    learnt: _Learnt,
+    full_event: bool,
+) -> list[int]:
+    """Makes `item` of the lines that are usual events, and `unusual` of the others: a table; or, where few of the first
+    lines are usual, a relation of all lines that can be read once. By member, how many ids its texts have got."""
+    every = itertools.chain(first, lines)
+    members, schema = learnt.members, scanner.schema(_TEXTS, _OBJECTS, learnt.members)
+    usual: Iterator[pa.RecordBatch] = iter(())
+    scan = None
+    if scanner.is_there():
+        keep = partial(context.keep, connection.cursor(), members)
+        scan = scanner.Scanner(schema, _TEXTS, _OBJECTS, learnt.keys, members, keep)
+    connection.register("no_line", LINES.empty_table())
+    if scan and scan.suits(first):
+        connection.execute("CREATE TABLE unusual AS FROM no_line")
+        usual = read.ahead(_usual(connection.cursor(), scan, every), threading.Event(), 2)
+    else:
+        scan = None
+        connection.execute("DELETE FROM member")  # of the first lines, if so many were kept
+        connection.register("unusual", pa.RecordBatchReader.from_batches(LINES, every))
+    connection.register("usual", pa.RecordBatchReader.from_batches(schema, usual))
+    connection.execute(f"CREATE TABLE item AS {fields.of_usual(full_event, members)}")
+    connection.unregister("usual")
+    if not scan:
+        return [0] * len(members)
+    context.balance(connection, members, scan.ids)
+    return scan.given
+
+
+def _usual(
+    connection: duckdb.DuckDBPyConnection, scan: scanner.Scanner, lines: Iterator[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The usual events; the other lines are put into `unusual`."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+
+    def collect() -> None:
+        connection.register("waiting", pa.Table.from_batches(waiting, LINES))
+        connection.execute("INSERT INTO unusual FROM waiting")
+        connection.unregister("waiting")
+        waiting.clear()
+
+    for batch in lines:
+        events, mine = scan.scan(batch)
+        if not mine.all():
+            waiting.append(batch.filter(pa.array(~mine)))
+            size += waiting[-1].nbytes
+            if size > _UNUSUAL_BYTES:
+                collect()
+                size = 0
+        yield events
+    collect()
+    scan.flush()
+
+
+def _add(
+    connection: duckdb.DuckDBPyConnection, full_event: bool, learnt: _Learnt, given: list[int], relation: str
+) -> None:
+    """Adds lines, or elements of batches, to `item`. given: by member, how many ids were given out; is kept up."""
+    rows = f"(SELECT *, {OF_FILE} FROM ({relation}))"
+    connection.execute(f"CREATE TABLE parsed AS {fields.of_text(rows, full_event, learnt.lists, learnt.members)}")
+    context.encode(connection, learnt.members, given)
+    connection.execute("INSERT INTO item BY NAME SELECT * FROM parsed JOIN encoded USING (pos)")
+    connection.execute("DROP TABLE parsed; DROP TABLE encoded")
+
+
 def _refuse_deep(connection: duckdb.DuckDBPyConnection) -> None:
     """Lines that nest deeper than `_DEPTH` get a fault: to walk them takes time and memory in its square. Of the
     others that were suspected of it, because they have that many brackets, the shapes are made up for."""
-    rows = connection.execute(f"SELECT pos, text, {_DEPTH} FROM item WHERE suspect").fetchall()
+    rows = connection.execute(f"SELECT pos, text, {DEPTH} FROM item WHERE suspect").fetchall()
     if not rows:
         return
     deep = [pos for pos, text, most in rows if _depth(text) > most]
@@ -265,7 +205,7 @@ def _depth(text: str) -> int:
     return int(np.cumsum(steps).max(initial=0))
 
 
-def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool, lists: _Lists, members: Sequence[str]) -> None:
+def _unpack(connection: duckdb.DuckDBPyConnection, add: Callable[[str], None]) -> None:
     """Batch envelopes become their elements. An envelope: an object with an array `batch`, not empty, and no `type`."""
     envelope = """NOT is_event AND fault IS NULL AND try(json_type(text, '/batch')) = 'ARRAY'
         AND NOT list_contains(try(json_keys(text)), 'type') AND try(json_array_length(text, '/batch')) > 0"""
@@ -276,11 +216,12 @@ def _unpack(connection: duckdb.DuckDBPyConnection, full_event: bool, lists: _Lis
     connection.execute("DELETE FROM item WHERE pos IN (SELECT pos FROM envelope)")
     # In parts, since a scan of few rows keeps but one thread busy, however long they are.
     parts = " UNION ALL ".join(f"SELECT * FROM envelope WHERE hash(pos) % 8 = {part}" for part in range(8))
-    elements = f"""(SELECT file_id, pos >> {ELEMENT_BITS} AS ordinal, line, unnest(range(len(elements))) AS element,
-        unnest(elements)::VARCHAR AS text, NULL::VARCHAR AS fault, default_sent_at, {_OF_FILE}
+    add(f"""
+        SELECT file_id, pos >> {ELEMENT_BITS} AS ordinal, line, unnest(range(len(elements))) AS element,
+            unnest(elements)::VARCHAR AS text, NULL::VARCHAR AS fault, default_sent_at
         FROM (SELECT *, json_extract_string(text, '/sentAt') AS default_sent_at, {_ELEMENTS} AS elements
-            FROM ({parts})))"""
-    connection.execute(f"INSERT INTO item BY NAME {_parse(elements, full_event, lists, members)}")
+            FROM ({parts}))
+    """)
 
 
 def _reject(connection: duckdb.DuckDBPyConnection) -> None:
@@ -306,7 +247,7 @@ def _reject(connection: duckdb.DuckDBPyConnection) -> None:
                 WHEN batch_kind = 'ARRAY' THEN 'empty_batch'
                 ELSE 'bad_batch' END AS reason,
             CASE coalesce(nullif(fault, 'invalid_json'), reason)
-                WHEN 'too_deep' THEN 'nested deeper than ' || {_DEPTH} || ' levels'
+                WHEN 'too_deep' THEN 'nested deeper than ' || {DEPTH} || ' levels'
                 WHEN 'invalid_json' THEN 'the line is not valid JSON'
                 WHEN 'not_an_object' THEN 'an event is a JSON object, this is: ' || json_word(kind)
                 WHEN 'unknown_type' THEN 'type is ' || left(type, 100)

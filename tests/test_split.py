@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loader import split
+from loader import fields, split
 from tests import warehouses
 
 GOOD = {"type": "track", "event": "Good", "messageId": "good"}
@@ -21,22 +21,22 @@ def nested(opening: str, closing: str, levels: int) -> str:
 def test_deeper_than_the_limit_is_a_reject(opening: str, closing: str, tmp_path: Path) -> None:
     report = warehouses.load(tmp_path, {"deep.jsonl": warehouses.lines(nested(opening, closing, 60_000), GOOD)})
     assert (report.loaded, report.rejects) == (1, {"invalid_json": 1})
-    detail = f"nested deeper than {split.MAX_DEPTH} levels"
+    detail = f"nested deeper than {fields.MAX_DEPTH} levels"
     assert warehouses.query(tmp_path, "SELECT reason, detail FROM loader.rejects") == [("invalid_json", detail)]
 
 
-@pytest.mark.parametrize("levels", [split.MAX_DEPTH - 1, 60_000])
+@pytest.mark.parametrize("levels", [fields.MAX_DEPTH - 1, 60_000])
 def test_an_element_that_is_too_deep_leaves_the_others_of_its_batch(levels: int, tmp_path: Path) -> None:
     batch = '{"batch":[' + f"{json.dumps(GOOD)},{nested('[', ']', levels)}" + "]}"
     report = warehouses.load(tmp_path, {"deep.jsonl": batch.encode()})
     assert (report.loaded, report.rejects) == (1, {"invalid_json": 1})
-    detail = f"nested deeper than {split.MAX_DEPTH} levels"
+    detail = f"nested deeper than {fields.MAX_DEPTH} levels"
     rows = warehouses.query(tmp_path, "SELECT loader_line, loader_element, reason, detail FROM loader.rejects")
     assert rows == [(1, 1, "invalid_json", detail)]
 
 
 def test_the_limit_itself_is_loaded(tmp_path: Path) -> None:
-    levels = split.MAX_DEPTH - 2
+    levels = fields.MAX_DEPTH - 2
     lines = warehouses.lines(nested("[", "]", levels), nested("[", "]", levels + 1).replace("deep", "deeper"))
     report = warehouses.load(tmp_path, {"deep.jsonl": lines})
     assert (report.loaded, report.rejects) == (1, {"invalid_json": 1})

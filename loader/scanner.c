@@ -1,0 +1,458 @@
+/* Takes lines that are usual events apart; loader/scanner.py says what that is, and calls this.
+ *
+ * Nothing is decided here that the engine decides otherwise: a line that is not valid JSON, or of which it is not certain
+ * what the engine would make of it, is left to it (`taken` is 0). All memory is the caller's. A line ends with a newline,
+ * no token has one, and 8 bytes can be read behind it: so nothing here looks for the end of the data.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
+
+enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
+enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12 };
+
+struct slot {
+    uint64_t hash;
+    int64_t number; /* of the text, from 1; 0: none */
+};
+
+/* Each different text of a group, once. Room for all that a batch can bring is the caller's business. */
+struct texts {
+    struct slot *slots;
+    uint64_t mask;
+    uint8_t *bytes;
+    int32_t *ends;   /* by text, where it ends in `bytes`; the first begins at 0. ends[-1] is 0. */
+    int32_t *groups; /* by text */
+    int32_t *ids;    /* by text: its number in its group */
+    int32_t *counts; /* by group, how many ids were given out, those of texts that are no longer here included */
+    int64_t kept;
+};
+
+
+struct layout {
+    struct texts *fields, *members, *calls; /* known keys, and known calls */
+    const uint8_t *roles;                   /* by field */
+    const int32_t *columns;                 /* by field: the column of `views`; of an object, `shapes` and `plain`, too */
+    int64_t views, objects, ids;            /* numbers of columns */
+    int64_t ip;                             /* the member that is the column `ip`, -1: none */
+    int64_t ip_column;
+};
+
+struct batch {
+    const uint8_t *data;
+    int64_t size;
+    const int32_t *offsets;
+    int64_t lines;
+    uint8_t *taken;   /* by line: in, whether it may be; out, whether it was */
+    int32_t *views;   /* column, row: as Arrow has them */
+    uint8_t *there;   /* column, row: whether it is */
+    uint64_t *shapes; /* object, row */
+    uint8_t *plain;   /* object, row */
+    int32_t *ids;     /* member, row: of the member's text, -1: none */
+    uint8_t *escaped; /* row: whether a text is written with backslashes */
+    uint8_t *sketch;
+    int64_t rows; /* out */
+};
+
+static at blank(at p) {
+    while (*p == ' ' || *p == '\t' || *p == '\r')
+        p++;
+    return p;
+}
+
+/* --- texts that are kept once ----------------------------------------------------------------------------------------- */
+
+static uint64_t mixed(uint64_t a, uint64_t b) {
+    unsigned __int128 product = (unsigned __int128)(a ^ b) * 0x9FB21C651E98DF25u;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_of(at text, int64_t size, uint64_t group) {
+    uint64_t hash = group * 0x9E3779B97F4A7C15u + (uint64_t)size, word;
+    for (; size >= 8; size -= 8, text += 8) {
+        memcpy(&word, text, 8);
+        hash = mixed(hash, word);
+    }
+    word = 0;
+    memcpy(&word, text, (size_t)size);
+    hash = mixed(hash, word);
+    return hash ^ hash >> 29;
+}
+
+/* The slot of a text: its own, or the free one that it would get. */
+static struct slot *slot_of(const struct texts *texts, at text, int64_t size, int32_t group, uint64_t hash) {
+    for (uint64_t place = hash & texts->mask;; place = (place + 1) & texts->mask) {
+        struct slot *slot = texts->slots + place;
+        int64_t number = slot->number - 1;
+        if (number < 0)
+            return slot;
+        if (slot->hash != hash || texts->groups[number] != group)
+            continue;
+        int32_t begin = texts->ends[number - 1];
+        if (texts->ends[number] - begin == size && !memcmp(texts->bytes + begin, text, (size_t)size))
+            return slot;
+    }
+}
+
+static int32_t id_of(struct texts *texts, at text, int64_t size, int32_t group) {
+    uint64_t hash = hash_of(text, size, (uint64_t)group);
+    struct slot *slot = slot_of(texts, text, size, group, hash);
+    if (!slot->number) {
+        int64_t number = texts->kept++;
+        int32_t begin = texts->ends[number - 1];
+        memcpy(texts->bytes + begin, text, (size_t)size);
+        texts->ends[number] = begin + (int32_t)size;
+        texts->groups[number] = group;
+        texts->ids[number] = texts->counts[group]++;
+        *slot = (struct slot){hash, number + 1};
+    }
+    return texts->ids[slot->number - 1];
+}
+
+/* The number of a known key, -1 for any other. */
+static int32_t known(const struct texts *keys, at key, at end) {
+    uint64_t hash = hash_of(key, end - key, 0);
+    int64_t number = slot_of(keys, key, end - key, 0, hash)->number;
+    return number ? keys->ids[number - 1] : -1;
+}
+
+void loader_keep(struct texts *texts, at text, int64_t size, int32_t group) { id_of(texts, text, size, group); }
+
+/* --- JSON (RFC 8259) -------------------------------------------------------------------------------------------------- */
+
+static int32_t code_unit(at p) { /* of the four digits there; -1: they are none */
+    int32_t unit = 0;
+    for (int i = 0; i < 4; i++) {
+        uint8_t digit = p[i], low = digit | 32;
+        if (digit >= '0' && digit <= '9')
+            unit = unit << 4 | (digit - '0');
+        else if (low >= 'a' && low <= 'f')
+            unit = unit << 4 | (low - 'a' + 10);
+        else
+            return -1;
+    }
+    return unit;
+}
+
+static at after_escape(at p) {
+    switch (p[1]) {
+    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
+        return p + 2;
+    case 'u': {
+        int32_t unit = code_unit(p + 2);
+        if (unit <= 0) /* U+0000: what becomes of it is up to the engine */
+            return NULL;
+        if (unit < 0xD800 || unit > 0xDFFF)
+            return p + 6;
+        if (unit > 0xDBFF || p[6] != '\\' || p[7] != 'u')
+            return NULL;
+        int32_t second = code_unit(p + 8);
+        return second >= 0xDC00 && second <= 0xDFFF ? p + 12 : NULL;
+    }
+    default:
+        return NULL;
+    }
+}
+
+/* The quote that ends the string whose first character is here. */
+static at string_end(at p, bool *escaped) {
+    for (;;) {
+        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
+        uint64_t word, quote, slash, stops;
+        for (;; p += 8) { /* 8 at a time: the first of a quote, a backslash, a control character */
+            memcpy(&word, p, 8);
+            quote = word ^ ones * '"';
+            slash = word ^ ones * '\\';
+            stops = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * ' ') & ~word)) & highs;
+            if (stops)
+                break;
+        }
+        p += __builtin_ctzll(stops) >> 3;
+        if (*p == '"')
+            return p;
+        if (*p != '\\' || !(p = after_escape(p)))
+            return NULL;
+        *escaped = true;
+    }
+}
+
+static at number_end(at p, uint8_t *kind, bool *plain) {
+    at begin = p;
+    *kind = 'i';
+    if (*p == '-') {
+        *kind = 'n';
+        p++;
+    }
+    at first = p;
+    while (*p >= '0' && *p <= '9')
+        p++;
+    int64_t digits = p - first;
+    if (!digits || digits > MAX_DIGITS || (*first == '0' && (digits > 1 || (*kind == 'n' && *p != '.'))))
+        return NULL;
+    if (*p == '.') {
+        *kind = 'd';
+        first = ++p;
+        while (*p >= '0' && *p <= '9')
+            p++;
+        if (p == first || p - begin > MAX_NUMBER)
+            return NULL;
+    }
+    *plain &= digits <= PLAIN_DIGITS;
+    return *p == 'e' || *p == 'E' ? NULL : p;
+}
+
+static at word_end(at p, uint8_t *kind) {
+    *kind = *p == 'n' ? '0' : 'b';
+    if (!memcmp(p, "true", 4) || !memcmp(p, "null", 4))
+        return p + 4;
+    return memcmp(p, "false", 5) ? NULL : p + 5;
+}
+
+/* From a key to its value. */
+static at after_key(at p, at *key, at *end) {
+    bool escaped = false;
+    if (*p != '"' || !(*end = string_end(p + 1, &escaped)))
+        return NULL;
+    *key = p + 1;
+    p = blank(*end + 1);
+    return *p == ':' ? blank(p + 1) : NULL;
+}
+
+/* What a value looks like: its keys in their order and what is under them, but for what is in arrays. */
+struct sketch {
+    uint8_t *end; /* NULL: not asked for */
+    bool plain;   /* whether all values are what their kind says: see values.sql, all_plain */
+    int lists;    /* how many arrays around */
+};
+
+static void draw(struct sketch *sketch, uint8_t what) {
+    if (sketch->end && !sketch->lists)
+        *sketch->end++ = what;
+}
+
+static at sketched_key(at p, struct sketch *sketch) {
+    at key, end;
+    p = after_key(p, &key, &end);
+    if (p && sketch->end && !sketch->lists) {
+        memcpy(sketch->end, key, (size_t)(end + 1 - key));
+        sketch->end += end + 1 - key;
+    }
+    return p;
+}
+
+static at scalar_end(at p, struct sketch *sketch) {
+    uint8_t kind = 's';
+    if (*p == '"') {
+        bool escaped = false;
+        at begin = p + 1;
+        p = string_end(begin, &escaped);
+        if (!p)
+            return NULL;
+        if (p == begin || escaped || (*begin <= '9' && p - begin >= 10 && begin[4] == '-'))
+            sketch->plain = false;
+        p++;
+    } else {
+        p = *p == '-' || (*p >= '0' && *p <= '9') ? number_end(p, &kind, &sketch->plain) : word_end(p, &kind);
+    }
+    draw(sketch, kind);
+    return p;
+}
+
+static at value_end(at p, struct sketch *sketch) {
+    uint64_t objects = 0; /* a bit a level: whether it is an object */
+    int depth = 0;
+    for (;;) { /* a value begins */
+        if (*p == '{' || *p == '[') {
+            bool object = *p == '{';
+            if (depth == MAX_DEPTH)
+                return NULL;
+            draw(sketch, *p);
+            p = blank(p + 1);
+            depth++;
+            objects = objects << 1 | object;
+            sketch->lists += !object;
+            if (object && *p != '}') {
+                if (!(p = sketched_key(p, sketch)))
+                    return NULL;
+                continue;
+            }
+            if (!object && *p != ']')
+                continue;
+            sketch->plain &= object;
+        } else if (!(p = scalar_end(p, sketch))) {
+            return NULL;
+        }
+        for (;; p++) { /* a value has ended, and so may what it is in */
+            if (!depth)
+                return p;
+            p = blank(p);
+            if (*p == ',') {
+                p = blank(p + 1);
+                if (objects & 1 && !(p = sketched_key(p, sketch)))
+                    return NULL;
+                break;
+            }
+            if (*p != (objects & 1 ? '}' : ']'))
+                return NULL;
+            if (objects & 1)
+                draw(sketch, '}');
+            else
+                sketch->lists--;
+            depth--;
+            objects >>= 1;
+        }
+    }
+}
+
+/* --- an event --------------------------------------------------------------------------------------------------------- */
+
+static void view(struct batch *batch, int64_t column, at begin, at end) {
+    int64_t place = column * batch->lines + batch->rows, size = end - begin;
+    int32_t *view = batch->views + 4 * place;
+    view[0] = (int32_t)size;
+    view[1] = view[2] = view[3] = 0;
+    if (size > INLINE) {
+        memcpy(view + 1, begin, 4);
+        view[3] = (int32_t)(begin - batch->data);
+    } else {
+        memcpy(view + 1, begin, (size_t)size);
+    }
+    batch->there[place] = true;
+}
+
+/* A text: a string, or an integer that is its own text. Empty is as good as none. */
+static at text(at p, struct batch *batch, const struct layout *layout, int64_t column, bool call) {
+    bool escaped = false, plain = true;
+    uint8_t kind;
+    at begin = p, end;
+    if (*p == '"') {
+        begin++;
+        if (!(end = string_end(begin, &escaped)))
+            return NULL;
+        p = end + 1;
+    } else {
+        if (!(end = p = number_end(p, &kind, &plain)) || kind != 'i')
+            return NULL;
+    }
+    if (call && (escaped || known(layout->calls, begin, end) < 0))
+        return NULL;
+    batch->escaped[batch->rows] |= escaped;
+    if (end > begin)
+        view(batch, column, begin, end);
+    return p;
+}
+
+static at object(at p, struct batch *batch, struct texts *shapes, int64_t column, int64_t number) {
+    int64_t place = number * batch->lines + batch->rows;
+    struct sketch sketch = {batch->sketch, true, 0};
+    at begin = p;
+    if (*p != '{' || !(p = value_end(p, &sketch)))
+        return NULL;
+    if (*blank(begin + 1) == '}')
+        view(batch, column, (at)"{}", (at)"{}" + 2);
+    else
+        view(batch, column, begin, p);
+    batch->shapes[place] = (uint64_t)id_of(shapes, batch->sketch, sketch.end - batch->sketch, 0);
+    batch->plain[place] = sketch.plain;
+    return p;
+}
+
+static at context(at p, struct batch *batch, const struct layout *layout, struct texts *texts) {
+    uint64_t seen[2] = {0, 0};
+    at key, end;
+    if (*p != '{')
+        return NULL;
+    p = blank(p + 1);
+    if (*p == '}')
+        return p + 1;
+    for (;;) {
+        if (!(p = after_key(p, &key, &end)))
+            return NULL;
+        int32_t member = known(layout->members, key, end);
+        if (member < 0 || seen[member >> 6] >> (member & 63) & 1)
+            return NULL;
+        seen[member >> 6] |= (uint64_t)1 << (member & 63);
+        at begin = p;
+        if (*p == 'n') {
+            uint8_t kind;
+            if (!(p = word_end(p, &kind)))
+                return NULL;
+        } else {
+            struct sketch sketch = {NULL, true, 0};
+            if (!(p = member == layout->ip ? text(p, batch, layout, layout->ip_column, false) : value_end(p, &sketch)))
+                return NULL;
+            batch->ids[member * batch->lines + batch->rows] = id_of(texts, begin, p - begin, member);
+        }
+        p = blank(p);
+        if (*p != ',')
+            return *p == '}' ? p + 1 : NULL;
+        p = blank(p + 1);
+    }
+}
+
+static at event(at p, struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
+    uint64_t seen = 0;
+    at key, end;
+    if (*p != '{')
+        return NULL;
+    p = blank(p + 1);
+    for (;;) {
+        uint8_t kind;
+        if (!(p = after_key(p, &key, &end)))
+            return NULL;
+        int32_t field = known(layout->fields, key, end);
+        if (field < 0 || seen >> field & 1)
+            return NULL;
+        seen |= (uint64_t)1 << field;
+        int32_t column = layout->columns[field];
+        enum role role = layout->roles[field];
+        struct sketch sketch = {NULL, true, 0};
+        if (*p == 'n')
+            p = word_end(p, &kind);
+        else if (role == TEXT || role == CALL)
+            p = text(p, batch, layout, column, role == CALL);
+        else if (role == OBJECT)
+            p = object(p, batch, shapes, column, column - (layout->views - layout->objects));
+        else if (role == CONTEXT)
+            p = context(p, batch, layout, texts);
+        else
+            p = value_end(p, &sketch);
+        if (!p)
+            return NULL;
+        p = blank(p);
+        if (*p != ',')
+            return *p == '}' ? p + 1 : NULL;
+        p = blank(p + 1);
+    }
+}
+
+/* A row as if nothing was there. */
+static void clear(struct batch *batch, const struct layout *layout) {
+    for (int64_t column = 0; column < layout->views; column++)
+        batch->there[column * batch->lines + batch->rows] = false;
+    for (int64_t member = 0; member < layout->ids; member++)
+        batch->ids[member * batch->lines + batch->rows] = -1;
+    batch->escaped[batch->rows] = false;
+}
+
+void loader_scan(struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
+    batch->rows = 0;
+    for (int64_t line = 0; line < batch->lines; line++) {
+        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1];
+        if (!batch->taken[line])
+            continue;
+        batch->taken[line] = false;
+        if (begin == end || batch->data[end - 1] != '\n' || end + 8 > batch->size)
+            continue;
+        clear(batch, layout);
+        at p = event(blank(batch->data + begin), batch, layout, texts, shapes);
+        /* column 0 is the call */
+        if (p && blank(p) == batch->data + end - 1 && batch->there[batch->rows]) {
+            batch->taken[line] = true;
+            batch->rows++;
+        }
+    }
+}

@@ -1,0 +1,253 @@
+"""Lines that are usual events, taken apart by `scanner.c` at several times the engine's speed.
+
+Usual is a line of which it is certain what the engine would make of it: valid JSON, a known call, top-level keys and
+members of the context that the first lines have, none twice, texts where texts belong. All others are the engine's, so
+no rule of what an event is stands only there. Of a usual line the engine gets the fields, the parts with free keys as
+they are written, with their shape, and the number of each member's text (loader.context), which is kept once.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from loader.calls import CALL_TABLES
+
+LIBRARY = Path(__file__).with_name("_scanner.so")  # made of scanner.c when the package is built
+MAX_FIELDS = 64
+PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
+KEPT = pa.schema([("member", pa.int32()), ("id", pa.int32()), ("text", pa.string())])
+_OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
+_SLOTS, _BYTES = 1 << 20, 64 << 20  # of texts that are kept: places for their hashes, and bytes
+_FULL = 0.75  # of the places
+_KEYS = 256  # the same of known keys
+_SHORTEST = 5  # bytes that a member, or an object, takes at least
+_AT_A_TIME = 1 << 14  # texts that the engine gets as one batch: several keep several threads busy
+_INTO = 8  # bytes that are read behind a line, at most
+
+Keep = Callable[[pa.Table], None]
+
+
+def index(member: int) -> str:
+    """The column that tells which text of a member an event has."""
+    return f"i{member}"
+
+
+def is_there() -> bool:
+    """Whether the package was built with `scanner.c`; without it all lines are the engine's."""
+    return LIBRARY.exists()
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    return ctypes.CDLL(str(LIBRARY))
+
+
+def _structure(name: str, fields: str) -> type[ctypes.Structure]:
+    """A struct of scanner.c: pointers, and numbers (marked `#`)."""
+    types = [(f.strip("#"), ctypes.c_int64 if f.endswith("#") else ctypes.c_void_p) for f in fields.split()]
+    return type(name, (ctypes.Structure,), {"_fields_": types})
+
+
+_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids counts kept#")
+_LayoutStruct = _structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
+_BatchStruct = _structure("batch", "data size# offsets lines# taken views there shapes plain ids escaped sketch rows#")
+
+
+class _Texts:
+    """Different texts of some groups, each kept once, with ids from 0 by group."""
+
+    def __init__(self, groups: int, slots: int, bytes_: int):
+        self.slots = np.zeros((slots, 2), np.uint64)
+        self.bytes = np.empty(bytes_, np.uint8)
+        self.ends = np.zeros(slots + 1, np.int32)
+        self.groups, self.ids = np.empty(slots, np.int32), np.empty(slots, np.int32)
+        self.counts = np.zeros(max(groups, 1), np.int32)
+        self.struct = _TextsStruct(
+            _address(self.slots),
+            slots - 1,
+            _address(self.bytes),
+            _address(self.ends[1:]),
+            _address(self.groups),
+            _address(self.ids),
+            _address(self.counts),
+            0,
+        )
+
+    @classmethod
+    def of(cls, known: Sequence[str]) -> Self:
+        """These texts, their ids being their places."""
+        data = [text.encode() for text in known]
+        texts = cls(1, _KEYS, sum(map(len, data)))
+        for text in data:
+            _library().loader_keep(texts.pointer, text, ctypes.c_int64(len(text)), ctypes.c_int32(0))
+        return texts
+
+    @property
+    def pointer(self) -> Any:
+        return ctypes.byref(self.struct)
+
+    def has_room(self, texts: int, size: int) -> bool:
+        """Whether so many texts of so many bytes can be kept, too."""
+        kept = self.struct.kept
+        return bool(kept + texts <= _FULL * len(self.slots) and self.ends[kept] + size <= len(self.bytes))
+
+    def all(self) -> pa.Table:
+        """What is kept."""
+        kept = self.struct.kept
+        ends, size = self.ends[: kept + 1].copy(), int(self.ends[kept])
+        text = pa.StringArray.from_buffers(kept, pa.py_buffer(ends), pa.py_buffer(self.bytes[:size].copy()))
+        columns = [self.groups[:kept].copy(), self.ids[:kept].copy(), text]
+        batches = pa.table(columns, schema=KEPT).to_batches(_AT_A_TIME)
+        return pa.Table.from_batches(batches, KEPT)
+
+    def clear(self) -> None:
+        """Forgets them. The next ids come after theirs."""
+        self.slots[:] = 0
+        self.struct.kept = 0
+
+
+def schema(texts: Sequence[str], objects: Sequence[str], members: Sequence[str]) -> pa.Schema:
+    """Of what a scanner makes of lines. `_shape`, `_plain`: of an object; see values.sql, shape_of and all_plain."""
+    return pa.schema(
+        [
+            *PLACE,
+            ("text", pa.string()),
+            ("escaped", pa.bool_()),
+            *((name, pa.string_view()) for name in _views(texts, objects)),
+            *((f"{name}_shape", pa.uint64()) for name in objects),
+            *((f"{name}_plain", pa.bool_()) for name in objects),
+            *((index(at), pa.int32()) for at in range(len(members))),
+        ]
+    )
+
+
+def _views(texts: Sequence[str], objects: Sequence[str]) -> tuple[str, ...]:
+    return ("type", *texts, "ip", *objects)
+
+
+class Scanner:
+    """Takes batches of lines apart.
+
+    schema: `schema` of the same. texts, objects: the top-level keys whose values become columns, and those in which
+    free keys are. others: other ones that events have. members: of contexts. keep: gets the texts of members, as tables
+    of `KEPT`.
+
+    ids: how many texts of members the events so far have.
+    """
+
+    def __init__(
+        self,
+        schema: pa.Schema,
+        texts: Sequence[str],
+        objects: Sequence[str],
+        others: Sequence[str],
+        members: Sequence[str],
+        keep: Keep,
+    ):
+        self.ids = 0
+        self.schema = schema
+        self._views = _views(texts, objects)
+        self._objects, self._members, self._keep = objects, members, keep
+        roles = {"type": _CALL, "context": _CONTEXT} | dict.fromkeys(texts, _TEXT) | dict.fromkeys(objects, _OBJECT)
+        fields = roles | dict.fromkeys([key for key in others if key not in roles], _OTHER)
+        known = [*fields][:MAX_FIELDS]
+        self._fields = _Texts.of(known)
+        self._names = _Texts.of(members)
+        self._calls = _Texts.of([*CALL_TABLES])
+        self._roles = np.array([fields[key] for key in known], np.uint8)
+        columns = {key: at for at, key in enumerate(self._views)}
+        self._columns = np.array([columns.get(key, -1) for key in known], np.int32)
+        self._layout = _LayoutStruct(
+            *(ctypes.addressof(each.struct) for each in (self._fields, self._names, self._calls)),
+            _address(self._roles),
+            _address(self._columns),
+            len(self._views),
+            len(objects),
+            len(members),
+            members.index("ip") if "ip" in members else -1,
+            columns["ip"],
+        )
+        self._texts = _Texts(len(members), _SLOTS, _BYTES)
+        self._shapes = _Texts(1, _SLOTS, _BYTES)
+
+    @property
+    def given(self) -> list[int]:
+        """By member, the number of ids that were given out."""
+        return [int(count) for count in self._texts.counts[: len(self._members)]]
+
+    def suits(self, first: Sequence[pa.RecordBatch]) -> bool:
+        """Whether half of the lines, by the first ones, are usual events."""
+        usual = sum(int(self.scan(lines)[1].sum()) for lines in first)
+        self.ids = 0
+        return 2 * usual >= sum(int(lines.num_rows) for lines in first)
+
+    def scan(self, lines: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
+        """The usual events among these lines (`records.LINES`), and of each line whether it is one."""
+        count = lines.num_rows
+        text = lines.column("text")
+        _, offsets, data = text.buffers()
+        bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + count + 1]
+        size = int(bounds[-1] - bounds[0])
+        taken = lines.column("fault").is_null().to_numpy(zero_copy_only=False).astype(np.uint8)
+        if not self._make_room(count, size):
+            taken[:] = 0
+        views = np.empty((len(self._views), count, 4), np.int32)
+        there = np.empty((len(self._views), count), np.uint8)
+        shapes = np.empty((len(self._objects), count), np.uint64)
+        plain = np.empty((len(self._objects), count), np.uint8)
+        ids = np.empty((max(len(self._members), 1), count), np.int32)
+        escaped = np.empty(count, np.uint8)
+        sketch = np.empty(size, np.uint8)
+        addresses = [_address(each) for each in (taken, views, there, shapes, plain, ids, escaped, sketch)]
+        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses, 0)
+        _library().loader_scan(
+            ctypes.byref(batch), ctypes.byref(self._layout), self._texts.pointer, self._shapes.pointer
+        )
+        rows = batch.rows
+        self.ids += int(np.count_nonzero(ids[: len(self._members), :rows] >= 0))
+        mine = taken.astype(bool)
+        usual = lines if rows == count else lines.filter(pa.array(mine))
+        of_object = len(self._views) - len(self._objects)
+        columns = [
+            *(usual.column(name) for name, _ in PLACE),
+            usual.column("text"),
+            _flags(escaped[:rows]),
+            *(_strings(views[at, :rows], there[at, :rows], data) for at in range(len(self._views))),
+            *(pa.array(shapes[at, :rows], mask=there[of_object + at, :rows] == 0) for at in range(len(self._objects))),
+            *(_flags(plain[at, :rows]) for at in range(len(self._objects))),
+            *(pa.array(ids[at, :rows], mask=ids[at, :rows] < 0) for at in range(len(self._members))),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema), mine
+
+    def _make_room(self, lines: int, size: int) -> bool:
+        """Makes room for all that lines of so many bytes can bring; whether there is that much."""
+        most = min(lines * (len(self._members) + len(self._objects)), size // _SHORTEST)
+        if not self._texts.has_room(most, size):
+            self.flush()
+        if not self._shapes.has_room(most, size):
+            self._shapes.clear()
+        return self._texts.has_room(most, size) and self._shapes.has_room(most, size)
+
+    def flush(self) -> None:
+        """Hands over the texts of members that were kept since the last time."""
+        if self._texts.struct.kept:
+            self._keep(self._texts.all())
+            self._texts.clear()
+
+
+def _address(array: np.ndarray) -> int:
+    return int(array.ctypes.data)
+
+
+def _flags(values: np.ndarray) -> pa.Array:
+    return pa.array(values.view(bool))
+
+
+def _strings(views: np.ndarray, there: np.ndarray, data: pa.Buffer) -> pa.Array:
+    valid = pa.py_buffer(np.packbits(there, bitorder="little"))
+    return pa.Array.from_buffers(pa.string_view(), len(there), [valid, pa.py_buffer(np.ascontiguousarray(views)), data])
