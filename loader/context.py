@@ -21,7 +21,7 @@ from loader import books
 from loader.db import literal, quote
 from loader.paths import plant
 from loader.records import Leaf
-from loader.scanner import index
+from loader.scanner import KEPT, index
 
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
@@ -118,12 +118,12 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: pa.Table) -> None:
-    """Adds texts (member, id, text) to `member`."""
+    """Adds texts (`scanner.KEPT`; shape NULL: not known) to `member`."""
     keys = ", ".join(literal("{" + to_json(key, ensure_ascii=False) + ":") for key in members)
     connection.register("kept", texts)
     connection.execute(f"""
-        INSERT INTO member SELECT member, id, context, shape_of(context)
-        FROM (SELECT member, id, [{keys}][member + 1] || text || '}}' AS context FROM kept)
+        INSERT INTO member SELECT member, id, context, coalesce(shape, shape_of(context))
+        FROM (SELECT member, id, [{keys}][member + 1] || text || '}}' AS context, shape FROM kept)
     """)
     connection.unregister("kept")
 
@@ -187,7 +187,9 @@ def _ids(
         texts = found.chunk(found.num_chunks - 1).dictionary
         ids += [_after(chunk.indices, given[member]) for chunk in found.chunks]
         numbers = np.arange(given[member], given[member] + len(texts), dtype=np.int32)
-        keep(connection, members, pa.table([np.full(len(texts), member), numbers, texts], ["member", "id", "text"]))
+        shapes = pa.nulls(len(texts), pa.uint64())
+        columns = [np.full(len(texts), member, np.int32), numbers, texts, shapes]
+        keep(connection, members, pa.table(columns, schema=KEPT))
         given[member] += len(texts)
     books.balance("events of members", {key: len(events)}, {key: done})
     return pa.chunked_array(ids, pa.int32())

@@ -12,11 +12,14 @@
 typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
-enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12 };
+enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12, AHEAD = 8 };
 
 struct slot {
     uint64_t hash;
-    int64_t number; /* of the text, from 1; 0: none */
+    int64_t begin; /* of the text in `bytes` */
+    int32_t size, group;
+    int32_t id; /* the text's number in its group */
+    bool used;
 };
 
 /* Each different text of a group, once. Room for all that a batch can bring is the caller's business. */
@@ -24,13 +27,11 @@ struct texts {
     struct slot *slots;
     uint64_t mask;
     uint8_t *bytes;
-    int32_t *ends;   /* by text, where it ends in `bytes`; the first begins at 0. ends[-1] is 0. */
-    int32_t *groups; /* by text */
-    int32_t *ids;    /* by text: its number in its group */
+    int32_t *ends, *groups, *ids; /* by text, in the order of coming; the first begins at 0 */
+    uint64_t *shapes;             /* by text */
     int32_t *counts; /* by group, how many ids were given out, those of texts that are no longer here included */
-    int64_t kept;
+    int64_t kept, size; /* texts, and their bytes */
 };
-
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
@@ -48,14 +49,22 @@ struct batch {
     int64_t lines;
     uint8_t *taken;   /* by line: in, whether it may be; out, whether it was */
     int32_t *views;   /* column, row: as Arrow has them */
-    uint8_t *there;   /* column, row: whether it is */
     uint64_t *shapes; /* object, row */
-    uint8_t *plain;   /* object, row */
-    int32_t *ids;     /* member, row: of the member's text, -1: none */
-    uint8_t *escaped; /* row: whether a text is written with backslashes */
-    uint8_t *sketch;
-    int64_t rows; /* out */
+    int32_t *ids;     /* member, row: of the member's text */
+    /* Bits, by column and row: */
+    uint8_t *there;     /* whether a view is; that of an object goes for its shape, too */
+    uint8_t *has_id;    /* whether a member's text is */
+    uint8_t *plain;     /* of an object */
+    uint8_t *escaped;   /* one column: whether a text is written with backslashes */
+    uint8_t *sketch;    /* room */
+    int64_t rows;       /* out */
+    int64_t texts;      /* out: of members */
 };
+
+static void mark(uint8_t *bits, const struct batch *batch, int64_t column, bool on) {
+    uint8_t *byte = bits + column * ((batch->lines + 7) / 8) + batch->rows / 8, bit = (uint8_t)(1 << batch->rows % 8);
+    *byte = on ? *byte | bit : *byte & (uint8_t)~bit;
+}
 
 static at blank(at p) {
     while (*p == ' ' || *p == '\t' || *p == '\r')
@@ -71,52 +80,46 @@ static uint64_t mixed(uint64_t a, uint64_t b) {
 }
 
 static uint64_t hash_of(at text, int64_t size, uint64_t group) {
-    uint64_t hash = group * 0x9E3779B97F4A7C15u + (uint64_t)size, word;
-    for (; size >= 8; size -= 8, text += 8) {
-        memcpy(&word, text, 8);
-        hash = mixed(hash, word);
+    uint64_t hash = group * 0x9E3779B97F4A7C15u + (uint64_t)size, words[2];
+    for (; size >= 16; size -= 16, text += 16) {
+        memcpy(words, text, 16);
+        hash = mixed(hash ^ words[0], words[1]);
     }
-    word = 0;
-    memcpy(&word, text, (size_t)size);
-    hash = mixed(hash, word);
+    words[0] = words[1] = 0;
+    memcpy(words, text, (size_t)size);
+    hash = mixed(hash ^ words[0], words[1]);
     return hash ^ hash >> 29;
 }
 
-/* The slot of a text: its own, or the free one that it would get. */
+/* The place of a text: its own, or the free one that it would get. */
 static struct slot *slot_of(const struct texts *texts, at text, int64_t size, int32_t group, uint64_t hash) {
     for (uint64_t place = hash & texts->mask;; place = (place + 1) & texts->mask) {
         struct slot *slot = texts->slots + place;
-        int64_t number = slot->number - 1;
-        if (number < 0)
-            return slot;
-        if (slot->hash != hash || texts->groups[number] != group)
-            continue;
-        int32_t begin = texts->ends[number - 1];
-        if (texts->ends[number] - begin == size && !memcmp(texts->bytes + begin, text, (size_t)size))
+        if (!slot->used || (slot->hash == hash && slot->group == group && slot->size == size &&
+                            !memcmp(texts->bytes + slot->begin, text, (size_t)size)))
             return slot;
     }
 }
 
+/* The number of a text in its group. It is new if there is one more than before. */
 static int32_t id_of(struct texts *texts, at text, int64_t size, int32_t group) {
     uint64_t hash = hash_of(text, size, (uint64_t)group);
     struct slot *slot = slot_of(texts, text, size, group, hash);
-    if (!slot->number) {
-        int64_t number = texts->kept++;
-        int32_t begin = texts->ends[number - 1];
-        memcpy(texts->bytes + begin, text, (size_t)size);
-        texts->ends[number] = begin + (int32_t)size;
-        texts->groups[number] = group;
-        texts->ids[number] = texts->counts[group]++;
-        *slot = (struct slot){hash, number + 1};
+    if (!slot->used) {
+        *slot = (struct slot){hash, texts->size, (int32_t)size, group, texts->counts[group]++, true};
+        memcpy(texts->bytes + texts->size, text, (size_t)size);
+        texts->size += size;
+        texts->ends[texts->kept] = (int32_t)texts->size;
+        texts->groups[texts->kept] = group;
+        texts->ids[texts->kept++] = slot->id;
     }
-    return texts->ids[slot->number - 1];
+    return slot->id;
 }
 
 /* The number of a known key, -1 for any other. */
 static int32_t known(const struct texts *keys, at key, at end) {
-    uint64_t hash = hash_of(key, end - key, 0);
-    int64_t number = slot_of(keys, key, end - key, 0, hash)->number;
-    return number ? keys->ids[number - 1] : -1;
+    const struct slot *slot = slot_of(keys, key, end - key, 0, hash_of(key, end - key, 0));
+    return slot->used ? slot->id : -1;
 }
 
 void loader_keep(struct texts *texts, at text, int64_t size, int32_t group) { id_of(texts, text, size, group); }
@@ -320,7 +323,7 @@ static void view(struct batch *batch, int64_t column, at begin, at end) {
     } else {
         memcpy(view + 1, begin, (size_t)size);
     }
-    batch->there[place] = true;
+    mark(batch->there, batch, column, true);
 }
 
 /* A text: a string, or an integer that is its own text. Empty is as good as none. */
@@ -339,7 +342,8 @@ static at text(at p, struct batch *batch, const struct layout *layout, int64_t c
     }
     if (call && (escaped || known(layout->calls, begin, end) < 0))
         return NULL;
-    batch->escaped[batch->rows] |= escaped;
+    if (escaped)
+        mark(batch->escaped, batch, 0, true);
     if (end > begin)
         view(batch, column, begin, end);
     return p;
@@ -356,11 +360,24 @@ static at object(at p, struct batch *batch, struct texts *shapes, int64_t column
     else
         view(batch, column, begin, p);
     batch->shapes[place] = (uint64_t)id_of(shapes, batch->sketch, sketch.end - batch->sketch, 0);
-    batch->plain[place] = sketch.plain;
+    mark(batch->plain, batch, number, sketch.plain);
     return p;
 }
 
-static at context(at p, struct batch *batch, const struct layout *layout, struct texts *texts) {
+/* Keeps the text of a member, and what it looks like as the only one of a context. */
+static int32_t kept(at begin, at end, struct batch *batch, struct texts *texts, struct texts *shapes, int32_t member) {
+    int64_t before = texts->kept;
+    int32_t id = id_of(texts, begin, end - begin, member);
+    if (texts->kept > before) {
+        struct sketch sketch = {batch->sketch, true, 0};
+        *sketch.end++ = (uint8_t)member;
+        value_end(begin, &sketch);
+        texts->shapes[before] = (uint64_t)id_of(shapes, batch->sketch, sketch.end - batch->sketch, 0);
+    }
+    return id;
+}
+
+static at context(at p, struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
     uint64_t seen[2] = {0, 0};
     at key, end;
     if (*p != '{')
@@ -384,7 +401,9 @@ static at context(at p, struct batch *batch, const struct layout *layout, struct
             struct sketch sketch = {NULL, true, 0};
             if (!(p = member == layout->ip ? text(p, batch, layout, layout->ip_column, false) : value_end(p, &sketch)))
                 return NULL;
-            batch->ids[member * batch->lines + batch->rows] = id_of(texts, begin, p - begin, member);
+            batch->ids[member * batch->lines + batch->rows] = kept(begin, p, batch, texts, shapes, member);
+            mark(batch->has_id, batch, member, true);
+            batch->texts++;
         }
         p = blank(p);
         if (*p != ',')
@@ -395,6 +414,7 @@ static at context(at p, struct batch *batch, const struct layout *layout, struct
 
 static at event(at p, struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
     uint64_t seen = 0;
+    bool called = false;
     at key, end;
     if (*p != '{')
         return NULL;
@@ -412,19 +432,21 @@ static at event(at p, struct batch *batch, const struct layout *layout, struct t
         struct sketch sketch = {NULL, true, 0};
         if (*p == 'n')
             p = word_end(p, &kind);
-        else if (role == TEXT || role == CALL)
-            p = text(p, batch, layout, column, role == CALL);
+        else if (role == TEXT)
+            p = text(p, batch, layout, column, false);
+        else if (role == CALL)
+            called = (p = text(p, batch, layout, column, true));
         else if (role == OBJECT)
             p = object(p, batch, shapes, column, column - (layout->views - layout->objects));
         else if (role == CONTEXT)
-            p = context(p, batch, layout, texts);
+            p = context(p, batch, layout, texts, shapes);
         else
             p = value_end(p, &sketch);
         if (!p)
             return NULL;
         p = blank(p);
         if (*p != ',')
-            return *p == '}' ? p + 1 : NULL;
+            return *p == '}' && called ? p + 1 : NULL;
         p = blank(p + 1);
     }
 }
@@ -432,27 +454,27 @@ static at event(at p, struct batch *batch, const struct layout *layout, struct t
 /* A row as if nothing was there. */
 static void clear(struct batch *batch, const struct layout *layout) {
     for (int64_t column = 0; column < layout->views; column++)
-        batch->there[column * batch->lines + batch->rows] = false;
+        mark(batch->there, batch, column, false);
     for (int64_t member = 0; member < layout->ids; member++)
-        batch->ids[member * batch->lines + batch->rows] = -1;
-    batch->escaped[batch->rows] = false;
+        mark(batch->has_id, batch, member, false);
+    mark(batch->escaped, batch, 0, false);
 }
 
 void loader_scan(struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
-    batch->rows = 0;
+    batch->rows = batch->texts = 0;
     for (int64_t line = 0; line < batch->lines; line++) {
-        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1];
+        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1], found = batch->texts;
         if (!batch->taken[line])
             continue;
         batch->taken[line] = false;
-        if (begin == end || batch->data[end - 1] != '\n' || end + 8 > batch->size)
+        if (begin == end || batch->data[end - 1] != '\n' || end + AHEAD > batch->size)
             continue;
         clear(batch, layout);
         at p = event(blank(batch->data + begin), batch, layout, texts, shapes);
-        /* column 0 is the call */
-        if (p && blank(p) == batch->data + end - 1 && batch->there[batch->rows]) {
-            batch->taken[line] = true;
+        batch->taken[line] = p && blank(p) == batch->data + end - 1;
+        if (batch->taken[line])
             batch->rows++;
-        }
+        else
+            batch->texts = found;
     }
 }

@@ -20,16 +20,15 @@ from loader.calls import CALL_TABLES
 LIBRARY = Path(__file__).with_name("_scanner.so")  # made of scanner.c when the package is built
 MAX_FIELDS = 64
 PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
-KEPT = pa.schema([("member", pa.int32()), ("id", pa.int32()), ("text", pa.string())])
+KEPT = pa.schema([("member", pa.int32()), ("id", pa.int32()), ("text", pa.string()), ("shape", pa.uint64())])
 _OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
 _SLOTS, _BYTES = 1 << 20, 64 << 20  # of texts that are kept: places for their hashes, and bytes
+_SLOT = 32  # bytes of a place
 _FULL = 0.75  # of the places
 _KEYS = 256  # the same of known keys
 _SHORTEST = 5  # bytes that a member, or an object, takes at least
 _AT_A_TIME = 1 << 14  # texts that the engine gets as one batch: several keep several threads busy
 _INTO = 8  # bytes that are read behind a line, at most
-
-Keep = Callable[[pa.Table], None]
 
 
 def index(member: int) -> str:
@@ -53,30 +52,24 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": types})
 
 
-_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids counts kept#")
+_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids shapes counts kept# size#")
 _LayoutStruct = _structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
-_BatchStruct = _structure("batch", "data size# offsets lines# taken views there shapes plain ids escaped sketch rows#")
+_BatchStruct = _structure(
+    "batch", "data size# offsets lines# taken views shapes ids there has_id plain escaped sketch rows# texts#"
+)
 
 
 class _Texts:
     """Different texts of some groups, each kept once, with ids from 0 by group."""
 
     def __init__(self, groups: int, slots: int, bytes_: int):
-        self.slots = np.zeros((slots, 2), np.uint64)
+        self.slots = np.zeros(slots * _SLOT, np.uint8)
         self.bytes = np.empty(bytes_, np.uint8)
-        self.ends = np.zeros(slots + 1, np.int32)
-        self.groups, self.ids = np.empty(slots, np.int32), np.empty(slots, np.int32)
+        self.ends, self.groups, self.ids = (np.empty(slots, np.int32) for _ in range(3))
+        self.shapes = np.empty(slots, np.uint64)
         self.counts = np.zeros(max(groups, 1), np.int32)
-        self.struct = _TextsStruct(
-            _address(self.slots),
-            slots - 1,
-            _address(self.bytes),
-            _address(self.ends[1:]),
-            _address(self.groups),
-            _address(self.ids),
-            _address(self.counts),
-            0,
-        )
+        arrays = (self.bytes, self.ends, self.groups, self.ids, self.shapes, self.counts)
+        self.struct = _TextsStruct(_address(self.slots), slots - 1, *(_address(each) for each in arrays), 0, 0)
 
     @classmethod
     def of(cls, known: Sequence[str]) -> Self:
@@ -93,22 +86,22 @@ class _Texts:
 
     def has_room(self, texts: int, size: int) -> bool:
         """Whether so many texts of so many bytes can be kept, too."""
-        kept = self.struct.kept
-        return bool(kept + texts <= _FULL * len(self.slots) and self.ends[kept] + size <= len(self.bytes))
+        most = _FULL * len(self.groups)
+        return bool(self.struct.kept + texts <= most and self.struct.size + size <= len(self.bytes))
 
     def all(self) -> pa.Table:
         """What is kept."""
-        kept = self.struct.kept
-        ends, size = self.ends[: kept + 1].copy(), int(self.ends[kept])
-        text = pa.StringArray.from_buffers(kept, pa.py_buffer(ends), pa.py_buffer(self.bytes[:size].copy()))
-        columns = [self.groups[:kept].copy(), self.ids[:kept].copy(), text]
+        kept, size = self.struct.kept, self.struct.size
+        ends = pa.py_buffer(np.append(np.int32(0), self.ends[:kept]))
+        text = pa.StringArray.from_buffers(kept, ends, pa.py_buffer(self.bytes[:size].copy()))
+        columns = [*(each[:kept].copy() for each in (self.groups, self.ids)), text, self.shapes[:kept].copy()]
         batches = pa.table(columns, schema=KEPT).to_batches(_AT_A_TIME)
         return pa.Table.from_batches(batches, KEPT)
 
     def clear(self) -> None:
         """Forgets them. The next ids come after theirs."""
         self.slots[:] = 0
-        self.struct.kept = 0
+        self.struct.kept = self.struct.size = 0
 
 
 def schema(texts: Sequence[str], objects: Sequence[str], members: Sequence[str]) -> pa.Schema:
@@ -137,7 +130,7 @@ class Scanner:
     free keys are. others: other ones that events have. members: of contexts. keep: gets the texts of members, as tables
     of `KEPT`.
 
-    ids: how many texts of members the events so far have.
+    found: how many texts of members the events so far have.
     """
 
     def __init__(
@@ -147,86 +140,82 @@ class Scanner:
         objects: Sequence[str],
         others: Sequence[str],
         members: Sequence[str],
-        keep: Keep,
+        keep: Callable[[pa.Table], None],
     ):
-        self.ids = 0
-        self.schema = schema
+        self._schema = schema
         self._views = _views(texts, objects)
-        self._objects, self._members, self._keep = objects, members, keep
+        self._objects, self._members, self._keep = len(objects), len(members), keep
         roles = {"type": _CALL, "context": _CONTEXT} | dict.fromkeys(texts, _TEXT) | dict.fromkeys(objects, _OBJECT)
         fields = roles | dict.fromkeys([key for key in others if key not in roles], _OTHER)
         known = [*fields][:MAX_FIELDS]
-        self._fields = _Texts.of(known)
-        self._names = _Texts.of(members)
-        self._calls = _Texts.of([*CALL_TABLES])
-        self._roles = np.array([fields[key] for key in known], np.uint8)
         columns = {key: at for at, key in enumerate(self._views)}
+        self._known = [_Texts.of(keys) for keys in (known, members, [*CALL_TABLES])]
+        self._roles = np.array([fields[key] for key in known], np.uint8)
         self._columns = np.array([columns.get(key, -1) for key in known], np.int32)
         self._layout = _LayoutStruct(
-            *(ctypes.addressof(each.struct) for each in (self._fields, self._names, self._calls)),
+            *(ctypes.addressof(each.struct) for each in self._known),
             _address(self._roles),
             _address(self._columns),
             len(self._views),
-            len(objects),
-            len(members),
+            self._objects,
+            self._members,
             members.index("ip") if "ip" in members else -1,
             columns["ip"],
         )
-        self._texts = _Texts(len(members), _SLOTS, _BYTES)
+        self._texts = _Texts(self._members, _SLOTS, _BYTES)
         self._shapes = _Texts(1, _SLOTS, _BYTES)
+        self.found = 0
 
     @property
     def given(self) -> list[int]:
         """By member, the number of ids that were given out."""
-        return [int(count) for count in self._texts.counts[: len(self._members)]]
+        return [int(count) for count in self._texts.counts[: self._members]]
 
     def suits(self, first: Sequence[pa.RecordBatch]) -> bool:
         """Whether half of the lines, by the first ones, are usual events."""
         usual = sum(int(self.scan(lines)[1].sum()) for lines in first)
-        self.ids = 0
+        self.found = 0
         return 2 * usual >= sum(int(lines.num_rows) for lines in first)
 
     def scan(self, lines: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
         """The usual events among these lines (`records.LINES`), and of each line whether it is one."""
-        count = lines.num_rows
-        text = lines.column("text")
+        count, text = lines.num_rows, lines.column("text")
         _, offsets, data = text.buffers()
         bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + count + 1]
         size = int(bounds[-1] - bounds[0])
         taken = lines.column("fault").is_null().to_numpy(zero_copy_only=False).astype(np.uint8)
         if not self._make_room(count, size):
             taken[:] = 0
-        views = np.empty((len(self._views), count, 4), np.int32)
-        there = np.empty((len(self._views), count), np.uint8)
-        shapes = np.empty((len(self._objects), count), np.uint64)
-        plain = np.empty((len(self._objects), count), np.uint8)
-        ids = np.empty((max(len(self._members), 1), count), np.int32)
-        escaped = np.empty(count, np.uint8)
-        sketch = np.empty(size, np.uint8)
-        addresses = [_address(each) for each in (taken, views, there, shapes, plain, ids, escaped, sketch)]
-        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses, 0)
-        _library().loader_scan(
-            ctypes.byref(batch), ctypes.byref(self._layout), self._texts.pointer, self._shapes.pointer
+        bits = (count + 7) // 8
+        of_view = np.empty((len(self._views), count, 4), np.int32)
+        of_object = np.empty((self._objects, count), np.uint64)
+        of_member = np.empty((self._members, count), np.int32)
+        there, has_id, plain, escaped = (
+            np.zeros((columns, bits), np.uint8) for columns in (len(self._views), self._members, self._objects, 1)
         )
-        rows = batch.rows
-        self.ids += int(np.count_nonzero(ids[: len(self._members), :rows] >= 0))
-        mine = taken.astype(bool)
+        arrays = (taken, of_view, of_object, of_member, there, has_id, plain, escaped, np.empty(size, np.uint8))
+        addresses = [_address(each) for each in arrays]
+        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses, 0, 0)
+        kept = self._texts.pointer, self._shapes.pointer
+        _library().loader_scan(ctypes.byref(batch), ctypes.byref(self._layout), *kept)
+        self.found += batch.texts
+        rows, mine = batch.rows, taken.astype(bool)
         usual = lines if rows == count else lines.filter(pa.array(mine))
-        of_object = len(self._views) - len(self._objects)
+        has_object = there[len(self._views) - self._objects :]
         columns = [
             *(usual.column(name) for name, _ in PLACE),
             usual.column("text"),
-            _flags(escaped[:rows]),
-            *(_strings(views[at, :rows], there[at, :rows], data) for at in range(len(self._views))),
-            *(pa.array(shapes[at, :rows], mask=there[of_object + at, :rows] == 0) for at in range(len(self._objects))),
-            *(_flags(plain[at, :rows]) for at in range(len(self._objects))),
-            *(pa.array(ids[at, :rows], mask=ids[at, :rows] < 0) for at in range(len(self._members))),
+            _array(pa.bool_(), rows, None, escaped),
+            *(_array(pa.string_view(), rows, *each, data) for each in zip(there, of_view, strict=True)),
+            *(_array(pa.uint64(), rows, *each) for each in zip(has_object, of_object, strict=True)),
+            *(_array(pa.bool_(), rows, None, each) for each in plain),
+            *(_array(pa.int32(), rows, *each) for each in zip(has_id, of_member, strict=True)),
         ]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema), mine
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema), mine
 
     def _make_room(self, lines: int, size: int) -> bool:
         """Makes room for all that lines of so many bytes can bring; whether there is that much."""
-        most = min(lines * (len(self._members) + len(self._objects)), size // _SHORTEST)
+        most = min(lines * (self._members + self._objects), size // _SHORTEST)
         if not self._texts.has_room(most, size):
             self.flush()
         if not self._shapes.has_room(most, size):
@@ -234,20 +223,17 @@ class Scanner:
         return self._texts.has_room(most, size) and self._shapes.has_room(most, size)
 
     def flush(self) -> None:
-        """Hands over the texts of members that were kept since the last time."""
+        """Hands over the texts of members that are kept."""
         if self._texts.struct.kept:
             self._keep(self._texts.all())
             self._texts.clear()
 
 
+def _array(type_: pa.DataType, rows: int, valid: np.ndarray | None, values: np.ndarray, *data: pa.Buffer) -> pa.Array:
+    """An array of so many values, which are not copied. valid: bits; None: all are."""
+    bits = None if valid is None else pa.py_buffer(valid)
+    return pa.Array.from_buffers(type_, rows, [bits, pa.py_buffer(values), *data])
+
+
 def _address(array: np.ndarray) -> int:
     return int(array.ctypes.data)
-
-
-def _flags(values: np.ndarray) -> pa.Array:
-    return pa.array(values.view(bool))
-
-
-def _strings(views: np.ndarray, there: np.ndarray, data: pa.Buffer) -> pa.Array:
-    valid = pa.py_buffer(np.packbits(there, bitorder="little"))
-    return pa.Array.from_buffers(pa.string_view(), len(there), [valid, pa.py_buffer(np.ascontiguousarray(views)), data])

@@ -59,11 +59,10 @@ def split(
     first = _first(lines)
     learnt = _learn(connection, pa.Table.from_batches(first, LINES))
     context.prepare(connection)
-    given = _scan(connection, first, lines, learnt, full_event)
+    rest, given = _scan(connection, first, lines, learnt, full_event)
     add = partial(_add, connection, full_event, learnt, given)
-    add("SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at FROM unusual")
-    connection.unregister("unusual")
-    connection.execute("DROP TABLE IF EXISTS unusual")
+    if rest:
+        add(f"SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at FROM {rest}")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
     _unpack(connection, add)
@@ -119,39 +118,40 @@ def _scan(
     lines: Iterator[pa.RecordBatch],
     learnt: _Learnt,
     full_event: bool,
-) -> list[int]:
-    """Makes `item` of the lines that are usual events, and `unusual` of the others: a table; or, where few of the first
-    lines are usual, a relation of all lines that can be read once. By member, how many ids its texts have got."""
-    every = itertools.chain(first, lines)
+) -> tuple[str | None, list[int]]:
+    """Makes `item` of the lines that are usual events. A relation of the others, to be read once, None if there are
+    none; and by member, how many ids its texts have got."""
     members, schema = learnt.members, scanner.schema(_TEXTS, _OBJECTS, learnt.members)
+    every = itertools.chain(first, lines)
     usual: Iterator[pa.RecordBatch] = iter(())
     scan = None
     if scanner.is_there():
         keep = partial(context.keep, connection.cursor(), members)
         scan = scanner.Scanner(schema, _TEXTS, _OBJECTS, learnt.keys, members, keep)
-    connection.register("no_line", LINES.empty_table())
     if scan and scan.suits(first):
-        connection.execute("CREATE TABLE unusual AS FROM no_line")
+        connection.register("waiting", LINES.empty_table())
+        connection.execute("CREATE TABLE unusual AS FROM waiting")
+        connection.unregister("waiting")
         usual = read.ahead(_usual(connection.cursor(), scan, every), threading.Event(), 2)
     else:
         scan = None
         connection.execute("DELETE FROM member")  # of the first lines, if so many were kept
-        connection.register("unusual", pa.RecordBatchReader.from_batches(LINES, every))
+        connection.register("every", pa.RecordBatchReader.from_batches(LINES, every))
     connection.register("usual", pa.RecordBatchReader.from_batches(schema, usual))
     connection.execute(f"CREATE TABLE item AS {fields.of_usual(full_event, members)}")
     connection.unregister("usual")
     if not scan:
-        return [0] * len(members)
-    context.balance(connection, members, scan.ids)
-    return scan.given
+        return "every", [0] * len(members)
+    context.balance(connection, members, scan.found)
+    ((others,),) = connection.execute("SELECT count(*) FROM unusual").fetchall()
+    return "unusual" if others else None, scan.given
 
 
 def _usual(
     connection: duckdb.DuckDBPyConnection, scan: scanner.Scanner, lines: Iterator[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """The usual events; the other lines are put into `unusual`."""
+    """The usual events; the other lines go to `unusual`."""
     waiting: list[pa.RecordBatch] = []
-    size = 0
 
     def collect() -> None:
         connection.register("waiting", pa.Table.from_batches(waiting, LINES))
@@ -163,10 +163,8 @@ def _usual(
         events, mine = scan.scan(batch)
         if not mine.all():
             waiting.append(batch.filter(pa.array(~mine)))
-            size += waiting[-1].nbytes
-            if size > _UNUSUAL_BYTES:
+            if sum(each.nbytes for each in waiting) > _UNUSUAL_BYTES:
                 collect()
-                size = 0
         yield events
     collect()
     scan.flush()
