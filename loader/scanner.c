@@ -12,7 +12,7 @@
 typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
-enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12, AHEAD = 8 };
+enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128 };
 
 struct slot {
     uint64_t hash;
@@ -102,8 +102,7 @@ static struct slot *slot_of(const struct texts *texts, at text, int64_t size, in
 }
 
 /* The number of a text in its group. It is new if there is one more than before. */
-static int32_t id_of(struct texts *texts, at text, int64_t size, int32_t group) {
-    uint64_t hash = hash_of(text, size, (uint64_t)group);
+static int32_t id_of(struct texts *texts, at text, int64_t size, int32_t group, uint64_t hash) {
     struct slot *slot = slot_of(texts, text, size, group, hash);
     if (!slot->used) {
         *slot = (struct slot){hash, texts->size, (int32_t)size, group, texts->counts[group]++, true};
@@ -122,7 +121,14 @@ static int32_t known(const struct texts *keys, at key, at end) {
     return slot->used ? slot->id : -1;
 }
 
-void loader_keep(struct texts *texts, at text, int64_t size, int32_t group) { id_of(texts, text, size, group); }
+void loader_keep(struct texts *texts, at text, int64_t size) { id_of(texts, text, size, 0, hash_of(text, size, 0)); }
+
+/* Puts what is in other slots into those of `texts`, which are more. */
+void loader_move(struct texts *texts, const struct slot *slots, int64_t count) {
+    for (const struct slot *slot = slots; slot < slots + count; slot++)
+        if (slot->used)
+            *slot_of(texts, texts->bytes + slot->begin, slot->size, slot->group, slot->hash) = *slot;
+}
 
 /* --- JSON (RFC 8259) -------------------------------------------------------------------------------------------------- */
 
@@ -349,6 +355,10 @@ static at text(at p, struct batch *batch, const struct layout *layout, int64_t c
     return p;
 }
 
+static uint64_t shape_of(struct texts *shapes, at sketch, at end) {
+    return (uint64_t)id_of(shapes, sketch, end - sketch, 0, hash_of(sketch, end - sketch, 0));
+}
+
 static at object(at p, struct batch *batch, struct texts *shapes, int64_t column, int64_t number) {
     int64_t place = number * batch->lines + batch->rows;
     struct sketch sketch = {batch->sketch, true, 0};
@@ -359,26 +369,27 @@ static at object(at p, struct batch *batch, struct texts *shapes, int64_t column
         view(batch, column, (at)"{}", (at)"{}" + 2);
     else
         view(batch, column, begin, p);
-    batch->shapes[place] = (uint64_t)id_of(shapes, batch->sketch, sketch.end - batch->sketch, 0);
+    batch->shapes[place] = shape_of(shapes, batch->sketch, sketch.end);
     mark(batch->plain, batch, number, sketch.plain);
     return p;
 }
 
-/* Keeps the text of a member, and what it looks like as the only one of a context. */
-static int32_t kept(at begin, at end, struct batch *batch, struct texts *texts, struct texts *shapes, int32_t member) {
-    int64_t before = texts->kept;
-    int32_t id = id_of(texts, begin, end - begin, member);
-    if (texts->kept > before) {
-        struct sketch sketch = {batch->sketch, true, 0};
-        *sketch.end++ = (uint8_t)member;
-        value_end(begin, &sketch);
-        texts->shapes[before] = (uint64_t)id_of(shapes, batch->sketch, sketch.end - batch->sketch, 0);
-    }
-    return id;
-}
+/* The members of a context as they come. Their texts are looked up together when all is read: what is far away in
+ * memory is on its way by then. */
+struct member {
+    at begin, end;
+    uint64_t hash;
+    int32_t number;
+};
 
-static at context(at p, struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
-    uint64_t seen[2] = {0, 0};
+struct members {
+    struct member all[MAX_MEMBERS];
+    int count;
+};
+
+static at context(at p, struct batch *batch, const struct layout *layout, const struct texts *texts,
+                  struct members *members) {
+    uint64_t seen[MAX_MEMBERS / 64] = {0};
     at key, end;
     if (*p != '{')
         return NULL;
@@ -388,22 +399,25 @@ static at context(at p, struct batch *batch, const struct layout *layout, struct
     for (;;) {
         if (!(p = after_key(p, &key, &end)))
             return NULL;
-        int32_t member = known(layout->members, key, end);
-        if (member < 0 || seen[member >> 6] >> (member & 63) & 1)
+        int32_t number = known(layout->members, key, end);
+        if (number < 0 || seen[number >> 6] >> (number & 63) & 1)
             return NULL;
-        seen[member >> 6] |= (uint64_t)1 << (member & 63);
+        seen[number >> 6] |= (uint64_t)1 << (number & 63);
         at begin = p;
-        if (*p == 'n') {
-            uint8_t kind;
-            if (!(p = word_end(p, &kind)))
-                return NULL;
-        } else {
-            struct sketch sketch = {NULL, true, 0};
-            if (!(p = member == layout->ip ? text(p, batch, layout, layout->ip_column, false) : value_end(p, &sketch)))
-                return NULL;
-            batch->ids[member * batch->lines + batch->rows] = kept(begin, p, batch, texts, shapes, member);
-            mark(batch->has_id, batch, member, true);
-            batch->texts++;
+        uint8_t kind;
+        struct sketch sketch = {NULL, true, 0};
+        if (*p == 'n')
+            p = word_end(p, &kind);
+        else if (number == layout->ip)
+            p = text(p, batch, layout, layout->ip_column, false);
+        else
+            p = value_end(p, &sketch);
+        if (!p)
+            return NULL;
+        if (*begin != 'n') {
+            uint64_t hash = hash_of(begin, p - begin, (uint64_t)number);
+            __builtin_prefetch(texts->slots + (hash & texts->mask));
+            members->all[members->count++] = (struct member){begin, p, hash, number};
         }
         p = blank(p);
         if (*p != ',')
@@ -412,7 +426,28 @@ static at context(at p, struct batch *batch, const struct layout *layout, struct
     }
 }
 
-static at event(at p, struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
+/* Keeps the texts of members, and of each what it looks like as the only one of a context. */
+static void keep(const struct members *members, struct batch *batch, struct texts *texts, struct texts *shapes) {
+    const struct member *end = members->all + members->count;
+    for (const struct member *member = members->all; member < end; member++)
+        __builtin_prefetch(texts->bytes + texts->slots[member->hash & texts->mask].begin);
+    for (const struct member *member = members->all; member < end; member++) {
+        int64_t before = texts->kept;
+        int32_t id = id_of(texts, member->begin, member->end - member->begin, member->number, member->hash);
+        if (texts->kept > before) {
+            struct sketch sketch = {batch->sketch, true, 0};
+            *sketch.end++ = (uint8_t)member->number;
+            value_end(member->begin, &sketch);
+            texts->shapes[before] = shape_of(shapes, batch->sketch, sketch.end);
+        }
+        batch->ids[member->number * batch->lines + batch->rows] = id;
+        mark(batch->has_id, batch, member->number, true);
+    }
+    batch->texts += members->count;
+}
+
+static at event(at p, struct batch *batch, const struct layout *layout, const struct texts *texts,
+                struct texts *shapes, struct members *members) {
     uint64_t seen = 0;
     bool called = false;
     at key, end;
@@ -439,7 +474,7 @@ static at event(at p, struct batch *batch, const struct layout *layout, struct t
         else if (role == OBJECT)
             p = object(p, batch, shapes, column, column - (layout->views - layout->objects));
         else if (role == CONTEXT)
-            p = context(p, batch, layout, texts, shapes);
+            p = context(p, batch, layout, texts, members);
         else
             p = value_end(p, &sketch);
         if (!p)
@@ -463,18 +498,20 @@ static void clear(struct batch *batch, const struct layout *layout) {
 void loader_scan(struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
     batch->rows = batch->texts = 0;
     for (int64_t line = 0; line < batch->lines; line++) {
-        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1], found = batch->texts;
+        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1];
         if (!batch->taken[line])
             continue;
         batch->taken[line] = false;
         if (begin == end || batch->data[end - 1] != '\n' || end + AHEAD > batch->size)
             continue;
         clear(batch, layout);
-        at p = event(blank(batch->data + begin), batch, layout, texts, shapes);
-        batch->taken[line] = p && blank(p) == batch->data + end - 1;
-        if (batch->taken[line])
-            batch->rows++;
-        else
-            batch->texts = found;
+        struct members members;
+        members.count = 0;
+        at p = event(blank(batch->data + begin), batch, layout, texts, shapes, &members);
+        if (!p || blank(p) != batch->data + end - 1)
+            continue;
+        keep(&members, batch, texts, shapes);
+        batch->taken[line] = true;
+        batch->rows++;
     }
 }

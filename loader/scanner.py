@@ -22,10 +22,10 @@ MAX_FIELDS = 64
 PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
 KEPT = pa.schema([("member", pa.int32()), ("id", pa.int32()), ("text", pa.string()), ("shape", pa.uint64())])
 _OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
-_SLOTS, _BYTES = 1 << 20, 64 << 20  # of texts that are kept: places for their hashes, and bytes
-_SLOT = 32  # bytes of a place
-_FULL = 0.75  # of the places
-_KEYS = 256  # the same of known keys
+_MOST, _BYTES = 1 << 20, 64 << 20  # texts that are kept at a time, and their bytes
+_SLOT = 32  # bytes of a place for a hash
+_KEYS = 256  # such places at first; enough for known keys
+_FULL = 0.5  # of the places
 _SHORTEST = 5  # bytes that a member, or an object, takes at least
 _AT_A_TIME = 1 << 14  # texts that the engine gets as one batch: several keep several threads busy
 _INTO = 8  # bytes that are read behind a line, at most
@@ -62,32 +62,44 @@ _BatchStruct = _structure(
 class _Texts:
     """Different texts of some groups, each kept once, with ids from 0 by group."""
 
-    def __init__(self, groups: int, slots: int, bytes_: int):
-        self.slots = np.zeros(slots * _SLOT, np.uint8)
+    def __init__(self, groups: int, most: int, bytes_: int):
         self.bytes = np.empty(bytes_, np.uint8)
-        self.ends, self.groups, self.ids = (np.empty(slots, np.int32) for _ in range(3))
-        self.shapes = np.empty(slots, np.uint64)
+        self.ends, self.groups, self.ids = (np.empty(most, np.int32) for _ in range(3))
+        self.shapes = np.empty(most, np.uint64)
         self.counts = np.zeros(max(groups, 1), np.int32)
         arrays = (self.bytes, self.ends, self.groups, self.ids, self.shapes, self.counts)
-        self.struct = _TextsStruct(_address(self.slots), slots - 1, *(_address(each) for each in arrays), 0, 0)
+        self.struct = _TextsStruct(None, 0, *(_address(each) for each in arrays), 0, 0)
+        self.slots = self._slots(_KEYS)
+
+    def _slots(self, count: int) -> np.ndarray:
+        """New places for hashes, a power of two: memory that is not used yet costs more to touch than to move."""
+        slots = np.zeros(count * _SLOT, np.uint8)
+        self.struct.slots, self.struct.mask = _address(slots), count - 1
+        return slots
 
     @classmethod
     def of(cls, known: Sequence[str]) -> Self:
         """These texts, their ids being their places."""
         data = [text.encode() for text in known]
-        texts = cls(1, _KEYS, sum(map(len, data)))
+        texts = cls(1, max(len(data), 1), sum(map(len, data)))
         for text in data:
-            _library().loader_keep(texts.pointer, text, ctypes.c_int64(len(text)), ctypes.c_int32(0))
+            _library().loader_keep(texts.pointer, text, ctypes.c_int64(len(text)))
         return texts
 
     @property
     def pointer(self) -> Any:
         return ctypes.byref(self.struct)
 
-    def has_room(self, texts: int, size: int) -> bool:
-        """Whether so many texts of so many bytes can be kept, too."""
-        most = _FULL * len(self.groups)
-        return bool(self.struct.kept + texts <= most and self.struct.size + size <= len(self.bytes))
+    def make_room(self, texts: int, size: int) -> bool:
+        """Makes room for so many more texts of so many bytes; False where there cannot be that much."""
+        wanted = self.struct.kept + texts
+        if wanted > len(self.groups) or self.struct.size + size > len(self.bytes):
+            return False
+        count = len(self.slots) // _SLOT
+        if wanted > _FULL * count:
+            old, self.slots = self.slots, self._slots(1 << int(wanted / _FULL).bit_length())
+            _library().loader_move(self.pointer, ctypes.c_void_p(_address(old)), ctypes.c_int64(count))
+        return True
 
     def all(self) -> pa.Table:
         """What is kept."""
@@ -100,7 +112,7 @@ class _Texts:
 
     def clear(self) -> None:
         """Forgets them. The next ids come after theirs."""
-        self.slots[:] = 0
+        self.slots = self._slots(_KEYS)
         self.struct.kept = self.struct.size = 0
 
 
@@ -162,8 +174,8 @@ class Scanner:
             members.index("ip") if "ip" in members else -1,
             columns["ip"],
         )
-        self._texts = _Texts(self._members, _SLOTS, _BYTES)
-        self._shapes = _Texts(1, _SLOTS, _BYTES)
+        self._texts = _Texts(self._members, _MOST, _BYTES)
+        self._shapes = _Texts(1, _MOST, _BYTES)
         self.found = 0
 
     @property
@@ -216,11 +228,11 @@ class Scanner:
     def _make_room(self, lines: int, size: int) -> bool:
         """Makes room for all that lines of so many bytes can bring; whether there is that much."""
         most = min(lines * (self._members + self._objects), size // _SHORTEST)
-        if not self._texts.has_room(most, size):
+        if not self._texts.make_room(most, size):
             self.flush()
-        if not self._shapes.has_room(most, size):
+        if not self._shapes.make_room(most, size):
             self._shapes.clear()
-        return self._texts.has_room(most, size) and self._shapes.has_room(most, size)
+        return self._texts.make_room(most, size) and self._shapes.make_room(most, size)
 
     def flush(self) -> None:
         """Hands over the texts of members that are kept."""
