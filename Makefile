@@ -9,7 +9,8 @@ BIN := .venv/bin
 # The two variables pin what pip builds the package with: the first for pip before 25.3, the second from then on.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install \
 	--quiet --disable-pip-version-check -c constraints.txt
-TYPED := $(sort $(dir $(wildcard loader/*.py tests/*.py benchmarks/*.py sample_data/*.py)))
+BUILT_OF := pyproject.toml constraints.txt build_scanner.py loader/scanner.c
+TYPED := build_scanner.py $(sort $(dir $(wildcard loader/*.py tests/*.py benchmarks/*.py sample_data/*.py)))
 # A process for each core. Tests of a module stay together, as they share what it sets up; long modules are not left to
 # the end, where one core would wait for them.
 PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
@@ -43,12 +44,12 @@ $(BIN)/python:
 	@echo 'making .venv'
 	@$(PYTHON) -m venv --clear .venv || { rm -rf .venv; exit 1; }
 
-$(BIN)/loader: pyproject.toml constraints.txt | $(BIN)/python
+$(BIN)/loader: $(BUILT_OF) | $(BIN)/python
 	@echo 'installing loader into .venv'
 	@$(INSTALL) --editable .
 	@touch $@
 
-.venv/dev: pyproject.toml constraints.txt | $(BIN)/python
+.venv/dev: $(BUILT_OF) | $(BIN)/python
 	@echo 'installing loader and the development tools into .venv'
 	@$(INSTALL) --editable '.[dev]'
 	@touch $@ $(BIN)/loader

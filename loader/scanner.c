@@ -9,6 +9,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "string_end and view take the first byte of a word for its lowest"
+#endif
+
 typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
