@@ -6,9 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, cast
 
@@ -17,6 +15,7 @@ import pyarrow as pa
 from isal import igzip, isal_zlib
 
 from loader import storage
+from loader.ahead import ahead
 from loader.bucket import BucketError
 from loader.fetch import Fetch
 from loader.records import GROWING, LATE, LINES, STDIN, FileRead, SourceFile
@@ -50,7 +49,7 @@ def lines(
     """
     stop = threading.Event()
     batches = _batches(reads, max_line_bytes, progress, Fetch([r.file for r in reads], buckets or {}, stop), until)
-    return ahead(_gathered(batches), stop)
+    return ahead(_gathered(batches), 3, stop)
 
 
 def _batches(
@@ -132,19 +131,6 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             waiting, size = [], 0
     if waiting:
         yield pa.concat_batches(waiting)
-
-
-def ahead(items: Iterator[pa.RecordBatch], stop: threading.Event, depth: int = 3) -> Iterator[pa.RecordBatch]:
-    """The same items, made by a thread of their own while the engine works on those before. stop: is set when no more
-    are wanted, so that nothing waits for the network."""
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as pool:
-        try:
-            pending = deque(pool.submit(next, items, None) for _ in range(depth))
-            while (item := pending.popleft().result()) is not None:
-                pending.append(pool.submit(next, items, None))
-                yield item
-        finally:
-            stop.set()
 
 
 class _Counted(io.RawIOBase):

@@ -8,6 +8,7 @@ they are written, with their shape, and the number of each member's text (loader
 
 import ctypes
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -135,10 +136,44 @@ def _views(texts: Sequence[str], objects: Sequence[str]) -> tuple[str, ...]:
     return ("type", *texts, "ip", *objects)
 
 
+@dataclass(slots=True)
+class Scanned:
+    """What a scanner made of a batch of lines: arrays by column and row, as scanner.c describes them. taken: of each
+    line, whether it is a usual event. rows: how many are."""
+
+    lines: pa.RecordBatch
+    rows: int
+    taken: np.ndarray
+    views: np.ndarray
+    shapes: np.ndarray
+    ids: np.ndarray
+    there: np.ndarray
+    has_id: np.ndarray
+    plain: np.ndarray
+    escaped: np.ndarray
+
+    def events(self, schema: pa.Schema) -> pa.RecordBatch:
+        """The usual events. schema: `schema` of the scanner's columns."""
+        rows = self.rows
+        usual = self.lines if rows == len(self.taken) else self.lines.filter(pa.array(self.taken))
+        data = self.lines.column("text").buffers()[2] or pa.py_buffer(b"")
+        has_object = self.there[len(self.there) - len(self.shapes) :]
+        columns = [
+            *(usual.column(name) for name, _ in PLACE),
+            usual.column("text"),
+            *(_array(pa.bool_(), rows, None, each) for each in self.escaped),
+            *(_array(pa.string_view(), rows, *each, data) for each in zip(self.there, self.views, strict=True)),
+            *(_array(pa.uint64(), rows, *each) for each in zip(has_object, self.shapes, strict=True)),
+            *(_array(pa.bool_(), rows, None, each) for each in self.plain),
+            *(_array(pa.int32(), rows, *each) for each in zip(self.has_id, self.ids, strict=True)),
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
 class Scanner:
     """Takes batches of lines apart.
 
-    schema: `schema` of the same. texts, objects: the top-level keys whose values become columns, and those in which
+    texts, objects: the top-level keys whose values become columns, and those in which
     free keys are. others: other ones that events have. members: of contexts. keep: gets the texts of members, as tables
     of `KEPT`.
 
@@ -147,20 +182,18 @@ class Scanner:
 
     def __init__(
         self,
-        schema: pa.Schema,
         texts: Sequence[str],
         objects: Sequence[str],
         others: Sequence[str],
         members: Sequence[str],
         keep: Callable[[pa.Table], None],
     ):
-        self._schema = schema
-        self._views = _views(texts, objects)
-        self._objects, self._members, self._keep = len(objects), len(members), keep
+        views = _views(texts, objects)
+        self._views, self._objects, self._members, self._keep = len(views), len(objects), len(members), keep
         roles = {"type": _CALL, "context": _CONTEXT} | dict.fromkeys(texts, _TEXT) | dict.fromkeys(objects, _OBJECT)
         fields = roles | dict.fromkeys([key for key in others if key not in roles], _OTHER)
         known = [*fields][:MAX_FIELDS]
-        columns = {key: at for at, key in enumerate(self._views)}
+        columns = {key: at for at, key in enumerate(views)}
         self._known = [_Texts.of(keys) for keys in (known, members, [*CALL_TABLES])]
         self._roles = np.array([fields[key] for key in known], np.uint8)
         self._columns = np.array([columns.get(key, -1) for key in known], np.int32)
@@ -168,7 +201,7 @@ class Scanner:
             *(ctypes.addressof(each.struct) for each in self._known),
             _address(self._roles),
             _address(self._columns),
-            len(self._views),
+            self._views,
             self._objects,
             self._members,
             members.index("ip") if "ip" in members else -1,
@@ -185,45 +218,32 @@ class Scanner:
 
     def suits(self, first: Sequence[pa.RecordBatch]) -> bool:
         """Whether half of the lines, by the first ones, are usual events."""
-        usual = sum(int(self.scan(lines)[1].sum()) for lines in first)
+        usual = sum(self.scan(lines).rows for lines in first)
         self.found = 0
         return 2 * usual >= sum(int(lines.num_rows) for lines in first)
 
-    def scan(self, lines: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
-        """The usual events among these lines (`records.LINES`), and of each line whether it is one."""
+    def scan(self, lines: pa.RecordBatch) -> Scanned:
+        """The usual events among these lines (`records.LINES`)."""
         count, text = lines.num_rows, lines.column("text")
         _, offsets, data = text.buffers()
+        data = data or pa.py_buffer(b"")
         bounds = np.frombuffer(offsets, np.int32)[text.offset : text.offset + count + 1]
         size = int(bounds[-1] - bounds[0])
-        taken = lines.column("fault").is_null().to_numpy(zero_copy_only=False).astype(np.uint8)
+        taken = lines.column("fault").is_null().to_numpy(zero_copy_only=False).copy()
         if not self._make_room(count, size):
-            taken[:] = 0
-        bits = (count + 7) // 8
-        of_view = np.empty((len(self._views), count, 4), np.int32)
-        of_object = np.empty((self._objects, count), np.uint64)
-        of_member = np.empty((self._members, count), np.int32)
-        there, has_id, plain, escaped = (
-            np.zeros((columns, bits), np.uint8) for columns in (len(self._views), self._members, self._objects, 1)
-        )
-        arrays = (taken, of_view, of_object, of_member, there, has_id, plain, escaped, np.empty(size, np.uint8))
-        addresses = [_address(each) for each in arrays]
+            taken[:] = False
+        numbers = self._views, self._members, self._objects, 1
+        there, has_id, plain, escaped = (np.zeros((columns, (count + 7) // 8), np.uint8) for columns in numbers)
+        views = np.empty((self._views, count, 4), np.int32)
+        shapes, ids = np.empty((self._objects, count), np.uint64), np.empty((self._members, count), np.int32)
+        arrays = (taken, views, shapes, ids, there, has_id, plain, escaped)
+        sketch = np.empty(size, np.uint8)
+        addresses = [_address(each) for each in (*arrays, sketch)]
         batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses, 0, 0)
         kept = self._texts.pointer, self._shapes.pointer
         _library().loader_scan(ctypes.byref(batch), ctypes.byref(self._layout), *kept)
         self.found += batch.texts
-        rows, mine = batch.rows, taken.astype(bool)
-        usual = lines if rows == count else lines.filter(pa.array(mine))
-        has_object = there[len(self._views) - self._objects :]
-        columns = [
-            *(usual.column(name) for name, _ in PLACE),
-            usual.column("text"),
-            _array(pa.bool_(), rows, None, escaped),
-            *(_array(pa.string_view(), rows, *each, data) for each in zip(there, of_view, strict=True)),
-            *(_array(pa.uint64(), rows, *each) for each in zip(has_object, of_object, strict=True)),
-            *(_array(pa.bool_(), rows, None, each) for each in plain),
-            *(_array(pa.int32(), rows, *each) for each in zip(has_id, of_member, strict=True)),
-        ]
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema), mine
+        return Scanned(lines, batch.rows, *arrays)
 
     def _make_room(self, lines: int, size: int) -> bool:
         """Makes room for all that lines of so many bytes can bring; whether there is that much."""

@@ -6,7 +6,6 @@ their shape; `text` is kept only where it is needed again. `reject`: one row a l
 
 import itertools
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +15,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import context, fields, read, scanner
+from loader import context, fields, scanner
+from loader.ahead import ahead
 from loader.fields import DEPTH, ELEMENT_BITS, OF_FILE, SUSPECT
 from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
@@ -127,12 +127,13 @@ def _scan(
     scan = None
     if scanner.is_there():
         keep = partial(context.keep, connection.cursor(), members)
-        scan = scanner.Scanner(schema, _TEXTS, _OBJECTS, learnt.keys, members, keep)
+        scan = scanner.Scanner(_TEXTS, _OBJECTS, learnt.keys, members, keep)
     if scan and scan.suits(first):
         connection.register("waiting", LINES.empty_table())
         connection.execute("CREATE TABLE unusual AS FROM waiting")
         connection.unregister("waiting")
-        usual = read.ahead(_usual(connection.cursor(), scan, every), threading.Event(), 2)
+        scanned = ahead(_scanned(connection.cursor(), scan, every), 2)
+        usual = (each.events(schema) for each in scanned)
     else:
         scan = None
         connection.execute("DELETE FROM member")  # of the first lines, if so many were kept
@@ -147,10 +148,10 @@ def _scan(
     return "unusual" if others else None, scan.given
 
 
-def _usual(
+def _scanned(
     connection: duckdb.DuckDBPyConnection, scan: scanner.Scanner, lines: Iterator[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """The usual events; the other lines go to `unusual`."""
+) -> Iterator[scanner.Scanned]:
+    """What the scanner makes of the lines; those that it leaves go to `unusual`."""
     waiting: list[pa.RecordBatch] = []
 
     def collect() -> None:
@@ -160,12 +161,12 @@ def _usual(
         waiting.clear()
 
     for batch in lines:
-        events, mine = scan.scan(batch)
-        if not mine.all():
-            waiting.append(batch.filter(pa.array(~mine)))
+        found = scan.scan(batch)
+        if found.rows < batch.num_rows:
+            waiting.append(batch.filter(pa.array(~found.taken)))
             if sum(each.nbytes for each in waiting) > _UNUSUAL_BYTES:
                 collect()
-        yield events
+        yield found
     collect()
     scan.flush()
 
