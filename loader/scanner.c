@@ -2,7 +2,7 @@
  *
  * Nothing is decided here that the engine decides otherwise: a line that is not valid JSON, or of which it is not certain
  * what the engine would make of it, is left to it (`taken` is 0). All memory is the caller's. A line ends with a newline,
- * no token has one, and 8 bytes can be read behind it: so nothing here looks for the end of the data.
+ * no token has one, and some bytes can be read behind it: so nothing here looks for the end of the data.
  */
 
 #include <stdbool.h>
@@ -60,9 +60,12 @@ struct batch {
     uint8_t *has_id;    /* whether a member's text is */
     uint8_t *plain;     /* of an object */
     uint8_t *escaped;   /* one column: whether a text is written with backslashes */
-    uint8_t *sketch;    /* room */
+    uint8_t *sketch;    /* room for the text of a line */
+    uint8_t *line;      /* room for a line and what is read behind it */
     int64_t rows;       /* out */
     int64_t texts;      /* out: of members */
+    const uint8_t *begin; /* of the line at hand, wherever it is */
+    int64_t offset;       /* of that line in `data` */
 };
 
 static void mark(uint8_t *bits, const struct batch *batch, int64_t column, bool on) {
@@ -329,7 +332,7 @@ static void view(struct batch *batch, int64_t column, at begin, at end) {
     view[1] = view[2] = view[3] = 0;
     if (size > INLINE) {
         memcpy(view + 1, begin, 4);
-        view[3] = (int32_t)(begin - batch->data);
+        view[3] = (int32_t)(begin - batch->begin + batch->offset);
     } else {
         memcpy(view + 1, begin, (size_t)size);
     }
@@ -499,20 +502,32 @@ static void clear(struct batch *batch, const struct layout *layout) {
     mark(batch->escaped, batch, 0, false);
 }
 
+/* Makes a line the one at hand: a newline ends it, and AHEAD bytes behind that can be read. Gives that end. */
+static at begin(struct batch *batch, int64_t line) {
+    int64_t begin = batch->offsets[line], size = batch->offsets[line + 1] - begin;
+    bool whole = size && batch->data[begin + size - 1] == '\n';
+    batch->offset = begin;
+    batch->begin = batch->data + begin;
+    if (!whole || begin + size + AHEAD > batch->size) {
+        memcpy(batch->line, batch->begin, (size_t)size);
+        memset(batch->line + size, '\n', 1 + AHEAD);
+        batch->begin = batch->line;
+    }
+    return batch->begin + size - whole;
+}
+
 void loader_scan(struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
     batch->rows = batch->texts = 0;
     for (int64_t line = 0; line < batch->lines; line++) {
-        int64_t begin = batch->offsets[line], end = batch->offsets[line + 1];
+        struct members members;
         if (!batch->taken[line])
             continue;
         batch->taken[line] = false;
-        if (begin == end || batch->data[end - 1] != '\n' || end + AHEAD > batch->size)
-            continue;
-        clear(batch, layout);
-        struct members members;
         members.count = 0;
-        at p = event(blank(batch->data + begin), batch, layout, texts, shapes, &members);
-        if (!p || blank(p) != batch->data + end - 1)
+        clear(batch, layout);
+        at end = begin(batch, line);
+        at p = event(blank(batch->begin), batch, layout, texts, shapes, &members);
+        if (!p || blank(p) != end)
             continue;
         keep(&members, batch, texts, shapes);
         batch->taken[line] = true;

@@ -29,7 +29,7 @@ _KEYS = 256  # such places at first; enough for known keys
 _FULL = 0.5  # of the places
 _SHORTEST = 5  # bytes that a member, or an object, takes at least
 _AT_A_TIME = 1 << 14  # texts that the engine gets as one batch: several keep several threads busy
-_INTO = 8  # bytes that are read behind a line, at most
+_BEHIND = 16  # more bytes than are read behind a line
 
 
 def index(member: int) -> str:
@@ -56,7 +56,8 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
 _TextsStruct = _structure("texts", "slots mask# bytes ends groups ids shapes counts kept# size#")
 _LayoutStruct = _structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
 _BatchStruct = _structure(
-    "batch", "data size# offsets lines# taken views shapes ids there has_id plain escaped sketch rows# texts#"
+    "batch",
+    "data size# offsets lines# taken views shapes ids there has_id plain escaped sketch line rows# texts# begin offset#",
 )
 
 
@@ -237,9 +238,9 @@ class Scanner:
         views = np.empty((self._views, count, 4), np.int32)
         shapes, ids = np.empty((self._objects, count), np.uint64), np.empty((self._members, count), np.int32)
         arrays = (taken, views, shapes, ids, there, has_id, plain, escaped)
-        sketch = np.empty(size, np.uint8)
-        addresses = [_address(each) for each in (*arrays, sketch)]
-        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses, 0, 0)
+        room = np.empty(size, np.uint8), np.empty(size + _BEHIND, np.uint8)
+        addresses = [_address(each) for each in (*arrays, *room)]
+        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses)
         kept = self._texts.pointer, self._shapes.pointer
         _library().loader_scan(ctypes.byref(batch), ctypes.byref(self._layout), *kept)
         self.found += batch.texts

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 import loader
-from loader import books, context, dedup, delta, discards, flatten, odd, read, shape, split, store
+from loader import books, context, dedup, delta, discards, flatten, odd, read, scanner, shape, split, store
 from loader.parquet import ParquetFile
 from loader.records import TablePlan
 from tests import warehouses
@@ -43,7 +43,7 @@ EVENTS: list[Any] = [
     {"type": "identify", "messageId": "i1", "userId": "u1", "traits": {"plan": "pro", "id": "x"}},
     {"type": "reset", "messageId": "odd", "properties": {"a_b": 1, "a": {"b": 2}}},
     '{"type": "reset"',
-    {"batch": [{"type": "reset", "messageId": "r1"}, 5]},
+    {"batch": [{"type": "reset", "messageId": "r1", "context": {"app": "1"}}, 5]},
 ]
 
 Patch = tuple[Any, str, Callable[..., Any]]
@@ -125,19 +125,41 @@ def giving_ids(fault: Callable[..., pa.ChunkedArray]) -> Patch:
     return context, "_ids", lambda *given: fault(real, *given)
 
 
-def losing_an_id(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> pa.ChunkedArray:
-    found = real(connection, members, member, events, parts)
-    return found.take(pa.nulls(len(found), pa.int32())) if member == 0 else found
+def losing_an_id(real: Any, *given: Any) -> pa.ChunkedArray:
+    found = real(*given)
+    return found.take(pa.nulls(len(found), pa.int32()))
 
 
-def mixing_up_events(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> Any:
+def mixing_up_events(real: Any, connection: Any, members: Any, member: int, events: Any, *rest: Any) -> Any:
     """In the order in which the texts of a member are read."""
-    return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])), parts)
+    return real(connection, members, member, events.take(pa.array(range(len(events))[::-1])), *rest)
 
 
-def losing_a_part(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range) -> Any:
+def losing_a_part(real: Any, connection: Any, members: Any, member: int, events: Any, parts: range, given: Any) -> Any:
     """In the parts in which they are read."""
-    return real(connection, members, member, events, parts[:0])
+    return real(connection, members, member, events, parts[:0], given)
+
+
+def scanning(change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Patch:
+    """A fault in the events that the scanner makes of lines, on their way to `item`."""
+    real = split._usual
+
+    def usual(*args: Any) -> Iterator[pa.RecordBatch]:
+        return map(change, real(*args))
+
+    return split, "_usual", usual
+
+
+def without_an_id(events: pa.RecordBatch) -> pa.RecordBatch:
+    name = scanner.index(0)
+    ids = [None, *events.column(name).to_pylist()[1:]]
+    return events.set_column(events.schema.names.index(name), events.schema.field(name), pa.array(ids, pa.int32()))
+
+
+def keeping(change: Callable[[pa.Table], pa.Table]) -> Patch:
+    """A fault in the texts of members that are kept."""
+    real = context.keep
+    return context, "keep", lambda connection, members, texts: real(connection, members, change(texts))
 
 
 def without(column: str, condition: str) -> str:
@@ -151,6 +173,14 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     "the reader loses a line": (losing_a_line, "bytes of a file: .*/2.jsonl: "),
     "a line is lost": (lambda: reading(lambda batch: [batch.slice(1)]), "lines of a file: 2: 10 expected, 9 found"),
     "lines come twice": (lambda: reading(lambda batch: [batch, batch]), "lines of a file: 2: 10 expected"),
+    "an event of the scanner's is lost": (
+        lambda: scanning(lambda events: events.slice(0, len(events) - 1)),
+        "lines of a file: 2: 10 expected, 9 found",
+    ),
+    "lines that the scanner leaves are lost": (
+        lambda: around(split, "_scan", "DELETE FROM unusual"),
+        "lines of a file: 2: 10 expected, 8 found",
+    ),
     "a reject is lost": (
         lambda: around(split, "split", "DELETE FROM reject WHERE element IS NULL"),
         "lines of a file: 2: 10 expected, 9 found",
@@ -166,12 +196,12 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     ),
     # members of contexts = texts of them = their ids; values that shapes tell of = values there
     "a member of a context is lost": (
-        lambda: around(split, "split", "UPDATE item SET m0 = NULL WHERE id = 'a2'"),
-        "members of contexts: all: 3 expected, 2 found",
+        lambda: around(context, "encode", "UPDATE parsed SET m0 = NULL WHERE id = 'r1'", first=True),
+        "members of contexts: all: 1 expected, 0 found",
     ),
     "the id of a member of a context is lost": (
         lambda: giving_ids(losing_an_id),
-        "members of contexts: app: 3 expected, 0 found",
+        "members of contexts: app: 1 expected, 0 found",
     ),
     "texts of members are read in another order": (
         lambda: giving_ids(mixing_up_events),
@@ -179,7 +209,15 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     ),
     "texts of members are not read": (
         lambda: giving_ids(losing_a_part),
-        "events of members: app: 8 expected, 0 found",
+        "events of members: app: 2 expected, 0 found",
+    ),
+    "an id of the scanner's is lost": (
+        lambda: scanning(without_an_id),
+        "members of contexts: all: 3 expected, 2 found",
+    ),
+    "a text of the scanner's is lost": (
+        lambda: keeping(lambda texts: texts.slice(1) if len(texts) == 3 else texts),
+        "texts of members: app: 3 expected, 0 found",
     ),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),
@@ -190,7 +228,7 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
         "texts of members: app: ",
     ),
     "an id of a member is lost after the scan": (
-        lambda: around(flatten, "stage", "UPDATE member_of SET i0 = NULL WHERE i0 = 1"),
+        lambda: around(flatten, "stage", "UPDATE item SET i0 = NULL WHERE i0 = 1"),
         "cells of tracks: context_app: 3 expected, 2 found",
     ),
     # rows written = rows planned

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from loader import context, split
+from loader import context, scanner, split
 from tests import reference, test_context
 from tests.test_flatten_property import compare
 
@@ -104,11 +104,19 @@ def test_what_is_known_is_told_from_the_rest(seed: int) -> None:
     texts = contexts_near(chance, 300)
     members = test_context.members_of(*first)
     wrong = []
-    for text, found in zip(texts, test_context.read(texts, first), strict=True):
-        json, members_ = test_context.expected(members, text)
-        if (values(found.json), found.texts) != (values(json), members_):
-            wrong.append((text, found))
+    for scanned in (True, False):
+        with mock.patch.object(scanner, "is_there", lambda scanned=scanned: scanned):
+            found = test_context.read(texts, first)
+        for text, each in zip(texts, found, strict=True):
+            json, members_ = test_context.expected(members, text)
+            if (values(each.json) or None, told(each.texts)) != (values(json) or None, told(members_)):
+                wrong.append((scanned, text, each))
     assert wrong == []
+
+
+def told(texts: dict[str, str]) -> dict[str, Any]:
+    """What the texts of members say."""
+    return {key: values(text) for key, text in texts.items()}
 
 
 def values(text: str | None) -> Any:
