@@ -113,8 +113,9 @@ def name_of(key: str, members: Sequence[str]) -> str | None:
 
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `member`: each different text of a member (by its number) as a context, with ids from 0 and its shape."""
-    connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT)")
+    """Makes `member`: each different text of a member (by its number) as a context, with ids from 0, its shape and kind
+    (scanner.KEPT)."""
+    connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT, kind UBIGINT)")
 
 
 def keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: pa.Table) -> None:
@@ -122,8 +123,8 @@ def keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: p
     keys = ", ".join(literal("{" + to_json(key, ensure_ascii=False) + ":") for key in members)
     connection.register("kept", texts)
     connection.execute(f"""
-        INSERT INTO member SELECT member, id, context, coalesce(shape, shape_of(context))
-        FROM (SELECT member, id, [{keys}][member + 1] || text || '}}' AS context, shape FROM kept)
+        INSERT INTO member SELECT member, id, context, coalesce(shape, shape_of(context)), kind
+        FROM (SELECT member, id, [{keys}][member + 1] || text || '}}' AS context, shape, kind FROM kept)
     """)
     connection.unregister("kept")
 
@@ -187,8 +188,8 @@ def _ids(
         texts = found.chunk(found.num_chunks - 1).dictionary
         ids += [_after(chunk.indices, given[member]) for chunk in found.chunks]
         numbers = np.arange(given[member], given[member] + len(texts), dtype=np.int32)
-        shapes = pa.nulls(len(texts), pa.uint64())
-        columns = [np.full(len(texts), member, np.int32), numbers, texts, shapes]
+        unknown = pa.nulls(len(texts), pa.uint64())
+        columns = [np.full(len(texts), member, np.int32), numbers, texts, unknown, unknown]
         keep(connection, members, pa.table(columns, schema=KEPT))
         given[member] += len(texts)
     books.balance("events of members", {key: len(events)}, {key: done})
@@ -220,7 +221,8 @@ def balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], told:
 
 
 def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
-    """Makes `used`: by member, id, call and event table the number of events and the first one's position."""
+    """Makes `used`: by member, id, call and event table the number of events and the first one's position. Of the texts
+    of a kind (scanner.KEPT) one stands for all. Texts that no event has are emptied."""
     connection.execute("""
         CREATE OR REPLACE TABLE used_by AS
         SELECT *, (row_number() OVER () - 1)::INTEGER AS number
@@ -234,24 +236,38 @@ def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
             AND e.odd_call = u.odd_call AND e.odd_event = u.odd_event
     """).to_arrow_table()
     places, numbers = rows["pos"].to_numpy(), rows["number"].to_numpy()
+    alike = connection.sql("""
+        SELECT member, id, CASE WHEN kind IS NULL THEN id ELSE min(id) OVER (PARTITION BY member, kind) END AS first
+        FROM member
+    """).to_arrow_table()
+    of_member, id_, first = (alike[name].to_numpy() for name in ("member", "id", "first"))
 
-    def counted(at: int) -> pa.Table:
-        return _counted(at, rows[index(at)].to_numpy(), numbers, groups, places)
+    def counted(at: int) -> tuple[pa.Table, pa.Table]:
+        mine, own = of_member == at, rows[index(at)].to_numpy()
+        stands = np.full(int(max(own.max(initial=-1), id_[mine].max(initial=-1))) + 2, -1, np.int32)
+        stands[id_[mine]] = first[mine]
+        used = np.zeros(len(stands), bool)
+        used[own], used[stands[own]] = True, True
+        empty = id_[mine][~used[id_[mine]]]
+        unused = pa.table([np.full(len(empty), at, np.int32), empty], ["member", "id"])
+        return _counted(at, stands[own], numbers, groups, places), unused
 
     with ThreadPoolExecutor(2, thread_name_prefix="use") as pool:
         found = [*pool.map(counted, range(len(members)))]
-    connection.register("counted", pa.concat_tables(found) if found else _USED.empty_table())
+    connection.register("counted", pa.concat_tables([used for used, _ in found]) if found else _USED.empty_table())
     connection.execute("""
         CREATE OR REPLACE TABLE used AS
         SELECT member, id, call, event_table, odd_call, odd_event, events, first
         FROM counted JOIN used_by USING (number)
     """)
     connection.unregister("counted")
-    # What only duplicates have, or files that could not be read to their end, is no event's.
-    connection.execute("""
-        UPDATE member SET context = NULL, shape = NULL
-        WHERE context IS NOT NULL AND (member, id) NOT IN (SELECT (member, id) FROM used)
-    """)
+    if any(unused.num_rows for _, unused in found):  # only duplicates have it, or files that couldn't be read whole
+        connection.register("unused", pa.concat_tables([unused for _, unused in found]))
+        connection.execute("""
+            UPDATE member SET context = NULL, shape = NULL, kind = NULL
+            FROM unused WHERE unused.member = member.member AND unused.id = member.id
+        """)
+        connection.unregister("unused")
 
 
 def _counted(member: int, ids: np.ndarray, numbers: np.ndarray, groups: int, places: np.ndarray) -> pa.Table:

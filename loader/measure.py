@@ -77,7 +77,7 @@ def _of_contexts(connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Le
         paths = {at: [path for path, leaf in leaves.items() if leaf.member == at] for at in range(len(members))}
         paths[_BESIDE] = [path for path, leaf in leaves.items() if leaf.beside]
         texts = [
-            _classes("id", "member", f"member = {at}", at, [leaves[path] for path in mine])
+            _classes("id", "telling", f"member = {at}", at, [leaves[path] for path in mine])
             if at != _BESIDE
             else _classes("pos AS id", "item", "context IS NOT NULL", at, [leaves[path] for path in mine])
             for at, mine in paths.items()
@@ -85,6 +85,9 @@ def _of_contexts(connection: duckdb.DuckDBPyConnection, leaves: Mapping[Path, Le
         ]
         if not texts:
             return found
+        cursor.execute("""
+            CREATE TEMP TABLE telling AS SELECT member, id, context FROM member SEMI JOIN used USING (member, id)
+        """)
         events = f"""SELECT {_BESIDE} AS member, pos AS id, {_GROUP}, 1 AS events, pos AS first FROM item
             WHERE context IS NOT NULL"""
         rows = cursor.execute(f"""

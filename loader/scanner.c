@@ -15,6 +15,8 @@
 
 typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
 
+#define NO_KIND UINT64_MAX
+
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
 enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128 };
 
@@ -32,7 +34,7 @@ struct texts {
     uint64_t mask;
     uint8_t *bytes;
     int32_t *ends, *groups, *ids; /* by text, in the order of coming; the first begins at 0 */
-    uint64_t *shapes;             /* by text */
+    uint64_t *shapes, *kinds;     /* by text; of members: see `keep` */
     int32_t *counts; /* by group, how many ids were given out, those of texts that are no longer here included */
     int64_t kept, size; /* texts, and their bytes */
 };
@@ -240,6 +242,7 @@ static at after_key(at p, at *key, at *end) {
 /* What a value looks like: its keys in their order and what is under them, but for what is in arrays. */
 struct sketch {
     uint8_t *end; /* NULL: not asked for */
+    bool blanks;  /* whether an empty text looks other than the rest */
     bool plain;   /* whether all values are what their kind says: see values.sql, all_plain */
     int lists;    /* how many arrays around */
 };
@@ -267,7 +270,9 @@ static at scalar_end(at p, struct sketch *sketch) {
         p = string_end(begin, &escaped);
         if (!p)
             return NULL;
-        if (p == begin || escaped || (*begin <= '9' && p - begin >= 10 && begin[4] == '-'))
+        if (p == begin && sketch->blanks && !sketch->lists)
+            kind = 'e';
+        else if (p == begin || escaped || (*begin <= '9' && p - begin >= 10 && begin[4] == '-'))
             sketch->plain = false;
         p++;
     } else {
@@ -368,7 +373,7 @@ static uint64_t shape_of(struct texts *shapes, at sketch, at end) {
 
 static at object(at p, struct batch *batch, struct texts *shapes, int64_t column, int64_t number) {
     int64_t place = number * batch->lines + batch->rows;
-    struct sketch sketch = {batch->sketch, true, 0};
+    struct sketch sketch = {batch->sketch, false, true, 0};
     at begin = p;
     if (*p != '{' || !(p = value_end(p, &sketch)))
         return NULL;
@@ -412,7 +417,7 @@ static at context(at p, struct batch *batch, const struct layout *layout, const 
         seen[number >> 6] |= (uint64_t)1 << (number & 63);
         at begin = p;
         uint8_t kind;
-        struct sketch sketch = {NULL, true, 0};
+        struct sketch sketch = {NULL, false, true, 0};
         if (*p == 'n')
             p = word_end(p, &kind);
         else if (number == layout->ip)
@@ -433,7 +438,16 @@ static at context(at p, struct batch *batch, const struct layout *layout, const 
     }
 }
 
-/* Keeps the texts of members, and of each what it looks like as the only one of a context. */
+/* What the value of a member looks like. */
+static uint64_t member_shape(const struct member *member, struct batch *batch, struct texts *shapes, bool blanks) {
+    struct sketch sketch = {batch->sketch, blanks, true, 0};
+    *sketch.end++ = (uint8_t)member->number;
+    value_end(member->begin, &sketch);
+    return sketch.plain || !blanks ? shape_of(shapes, batch->sketch, sketch.end) : NO_KIND;
+}
+
+/* Keeps the texts of members; of each the shape, and a number that only those have whose values are all of the same
+ * classes (values.sql, class_of), if that can be told here. */
 static void keep(const struct members *members, struct batch *batch, struct texts *texts, struct texts *shapes) {
     const struct member *end = members->all + members->count;
     for (const struct member *member = members->all; member < end; member++)
@@ -442,10 +456,8 @@ static void keep(const struct members *members, struct batch *batch, struct text
         int64_t before = texts->kept;
         int32_t id = id_of(texts, member->begin, member->end - member->begin, member->number, member->hash);
         if (texts->kept > before) {
-            struct sketch sketch = {batch->sketch, true, 0};
-            *sketch.end++ = (uint8_t)member->number;
-            value_end(member->begin, &sketch);
-            texts->shapes[before] = shape_of(shapes, batch->sketch, sketch.end);
+            texts->shapes[before] = member_shape(member, batch, shapes, false);
+            texts->kinds[before] = member_shape(member, batch, shapes, true);
         }
         batch->ids[member->number * batch->lines + batch->rows] = id;
         mark(batch->has_id, batch, member->number, true);
@@ -471,7 +483,7 @@ static at event(at p, struct batch *batch, const struct layout *layout, const st
         seen |= (uint64_t)1 << field;
         int32_t column = layout->columns[field];
         enum role role = layout->roles[field];
-        struct sketch sketch = {NULL, true, 0};
+        struct sketch sketch = {NULL, false, true, 0};
         if (*p == 'n')
             p = word_end(p, &kind);
         else if (role == TEXT)

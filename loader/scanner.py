@@ -21,7 +21,17 @@ from loader.calls import CALL_TABLES
 LIBRARY = Path(__file__).with_name("_scanner.so")  # made of scanner.c when the package is built
 MAX_FIELDS = 64
 PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
-KEPT = pa.schema([("member", pa.int32()), ("id", pa.int32()), ("text", pa.string()), ("shape", pa.uint64())])
+# Texts of members. kind: only texts of a member whose values are of the same classes have the same; NULL: not told.
+KEPT = pa.schema(
+    [
+        ("member", pa.int32()),
+        ("id", pa.int32()),
+        ("text", pa.string()),
+        ("shape", pa.uint64()),
+        ("kind", pa.uint64()),
+    ]
+)
+_NO_KIND = (1 << 64) - 1
 _OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
 _MOST, _BYTES = 1 << 20, 64 << 20  # texts that are kept at a time, and their bytes
 _SLOT = 32  # bytes of a place for a hash
@@ -53,11 +63,12 @@ def _structure(name: str, fields: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": types})
 
 
-_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids shapes counts kept# size#")
+_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids shapes kinds counts kept# size#")
 _LayoutStruct = _structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
 _BatchStruct = _structure(
     "batch",
-    "data size# offsets lines# taken views shapes ids there has_id plain escaped sketch line rows# texts# begin offset#",
+    """data size# offsets lines# taken views shapes ids there has_id plain escaped sketch line rows# texts#
+    begin offset#""",
 )
 
 
@@ -67,9 +78,9 @@ class _Texts:
     def __init__(self, groups: int, most: int, bytes_: int):
         self.bytes = np.empty(bytes_, np.uint8)
         self.ends, self.groups, self.ids = (np.empty(most, np.int32) for _ in range(3))
-        self.shapes = np.empty(most, np.uint64)
+        self.shapes, self.kinds = np.empty(most, np.uint64), np.empty(most, np.uint64)
         self.counts = np.zeros(max(groups, 1), np.int32)
-        arrays = (self.bytes, self.ends, self.groups, self.ids, self.shapes, self.counts)
+        arrays = (self.bytes, self.ends, self.groups, self.ids, self.shapes, self.kinds, self.counts)
         self.struct = _TextsStruct(None, 0, *(_address(each) for each in arrays), 0, 0)
         self.slots = self._slots(_KEYS)
 
@@ -108,7 +119,13 @@ class _Texts:
         kept, size = self.struct.kept, self.struct.size
         ends = pa.py_buffer(np.append(np.int32(0), self.ends[:kept]))
         text = pa.StringArray.from_buffers(kept, ends, pa.py_buffer(self.bytes[:size].copy()))
-        columns = [*(each[:kept].copy() for each in (self.groups, self.ids)), text, self.shapes[:kept].copy()]
+        kinds = self.kinds[:kept].copy()
+        columns = [
+            *(each[:kept].copy() for each in (self.groups, self.ids)),
+            text,
+            self.shapes[:kept].copy(),
+            pa.array(kinds, mask=kinds == _NO_KIND),
+        ]
         batches = pa.table(columns, schema=KEPT).to_batches(_AT_A_TIME)
         return pa.Table.from_batches(batches, KEPT)
 
