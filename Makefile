@@ -9,7 +9,7 @@ BIN := .venv/bin
 # The two variables pin what pip builds the package with: the first for pip before 25.3, the second from then on.
 INSTALL := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt $(BIN)/python -m pip install \
 	--quiet --disable-pip-version-check -c constraints.txt
-BUILT_OF := pyproject.toml constraints.txt build_scanner.py loader/scanner.c
+BUILT_OF := pyproject.toml constraints.txt build_scanner.py $(wildcard loader/scanner*.[ch])
 TYPED := build_scanner.py $(sort $(dir $(wildcard loader/*.py tests/*.py benchmarks/*.py sample_data/*.py)))
 # A process for each core. Tests of a module stay together, as they share what it sets up; long modules are not left to
 # the end, where one core would wait for them.

@@ -13,31 +13,15 @@
 #error "string_end and view take the first byte of a word for its lowest"
 #endif
 
-typedef const uint8_t *at; /* a place in the text; NULL: the line is not usual */
+typedef const uint8_t *at; /* a place in the text */
+
+#include "scanner_json.h"
+#include "scanner_texts.h"
 
 #define NO_KIND UINT64_MAX
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
-enum { MAX_DEPTH = 60, MAX_DIGITS = 18, PLAIN_DIGITS = 14, MAX_NUMBER = 40, INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128 };
-
-struct slot {
-    uint64_t hash;
-    int64_t begin; /* of the text in `bytes` */
-    int32_t size, group;
-    int32_t id; /* the text's number in its group */
-    bool used;
-};
-
-/* Each different text of a group, once. Room for all that a batch can bring is the caller's business. */
-struct texts {
-    struct slot *slots;
-    uint64_t mask;
-    uint8_t *bytes;
-    int32_t *ends, *groups, *ids; /* by text, in the order of coming; the first begins at 0 */
-    uint64_t *shapes, *kinds;     /* by text; of members: see `keep` */
-    int32_t *counts; /* by group, how many ids were given out, those of texts that are no longer here included */
-    int64_t kept, size; /* texts, and their bytes */
-};
+enum { INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128 };
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
@@ -75,61 +59,6 @@ static void mark(uint8_t *bits, const struct batch *batch, int64_t column, bool 
     *byte = on ? *byte | bit : *byte & (uint8_t)~bit;
 }
 
-static at blank(at p) {
-    while (*p == ' ' || *p == '\t' || *p == '\r')
-        p++;
-    return p;
-}
-
-/* --- texts that are kept once ----------------------------------------------------------------------------------------- */
-
-static uint64_t mixed(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)(a ^ b) * 0x9FB21C651E98DF25u;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-static uint64_t hash_of(at text, int64_t size, uint64_t group) {
-    uint64_t hash = group * 0x9E3779B97F4A7C15u + (uint64_t)size, words[2];
-    for (; size >= 16; size -= 16, text += 16) {
-        memcpy(words, text, 16);
-        hash = mixed(hash ^ words[0], words[1]);
-    }
-    words[0] = words[1] = 0;
-    memcpy(words, text, (size_t)size);
-    hash = mixed(hash ^ words[0], words[1]);
-    return hash ^ hash >> 29;
-}
-
-/* The place of a text: its own, or the free one that it would get. */
-static struct slot *slot_of(const struct texts *texts, at text, int64_t size, int32_t group, uint64_t hash) {
-    for (uint64_t place = hash & texts->mask;; place = (place + 1) & texts->mask) {
-        struct slot *slot = texts->slots + place;
-        if (!slot->used || (slot->hash == hash && slot->group == group && slot->size == size &&
-                            !memcmp(texts->bytes + slot->begin, text, (size_t)size)))
-            return slot;
-    }
-}
-
-/* The number of a text in its group. It is new if there is one more than before. */
-static int32_t id_of(struct texts *texts, at text, int64_t size, int32_t group, uint64_t hash) {
-    struct slot *slot = slot_of(texts, text, size, group, hash);
-    if (!slot->used) {
-        *slot = (struct slot){hash, texts->size, (int32_t)size, group, texts->counts[group]++, true};
-        memcpy(texts->bytes + texts->size, text, (size_t)size);
-        texts->size += size;
-        texts->ends[texts->kept] = (int32_t)texts->size;
-        texts->groups[texts->kept] = group;
-        texts->ids[texts->kept++] = slot->id;
-    }
-    return slot->id;
-}
-
-/* The number of a known key, -1 for any other. */
-static int32_t known(const struct texts *keys, at key, at end) {
-    const struct slot *slot = slot_of(keys, key, end - key, 0, hash_of(key, end - key, 0));
-    return slot->used ? slot->id : -1;
-}
-
 void loader_keep(struct texts *texts, at text, int64_t size) { id_of(texts, text, size, 0, hash_of(text, size, 0)); }
 
 /* Puts what is in other slots into those of `texts`, which are more. */
@@ -138,197 +67,6 @@ void loader_move(struct texts *texts, const struct slot *slots, int64_t count) {
         if (slot->used)
             *slot_of(texts, texts->bytes + slot->begin, slot->size, slot->group, slot->hash) = *slot;
 }
-
-/* --- JSON (RFC 8259) -------------------------------------------------------------------------------------------------- */
-
-static int32_t code_unit(at p) { /* of the four digits there; -1: they are none */
-    int32_t unit = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t digit = p[i], low = digit | 32;
-        if (digit >= '0' && digit <= '9')
-            unit = unit << 4 | (digit - '0');
-        else if (low >= 'a' && low <= 'f')
-            unit = unit << 4 | (low - 'a' + 10);
-        else
-            return -1;
-    }
-    return unit;
-}
-
-static at after_escape(at p) {
-    switch (p[1]) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
-        return p + 2;
-    case 'u': {
-        int32_t unit = code_unit(p + 2);
-        if (unit <= 0) /* U+0000: what becomes of it is up to the engine */
-            return NULL;
-        if (unit < 0xD800 || unit > 0xDFFF)
-            return p + 6;
-        if (unit > 0xDBFF || p[6] != '\\' || p[7] != 'u')
-            return NULL;
-        int32_t second = code_unit(p + 8);
-        return second >= 0xDC00 && second <= 0xDFFF ? p + 12 : NULL;
-    }
-    default:
-        return NULL;
-    }
-}
-
-/* The quote that ends the string whose first character is here. */
-static at string_end(at p, bool *escaped) {
-    for (;;) {
-        const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
-        uint64_t word, quote, slash, stops;
-        for (;; p += 8) { /* 8 at a time: the first of a quote, a backslash, a control character */
-            memcpy(&word, p, 8);
-            quote = word ^ ones * '"';
-            slash = word ^ ones * '\\';
-            stops = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * ' ') & ~word)) & highs;
-            if (stops)
-                break;
-        }
-        p += __builtin_ctzll(stops) >> 3;
-        if (*p == '"')
-            return p;
-        if (*p != '\\' || !(p = after_escape(p)))
-            return NULL;
-        *escaped = true;
-    }
-}
-
-static at number_end(at p, uint8_t *kind, bool *plain) {
-    at begin = p;
-    *kind = 'i';
-    if (*p == '-') {
-        *kind = 'n';
-        p++;
-    }
-    at first = p;
-    while (*p >= '0' && *p <= '9')
-        p++;
-    int64_t digits = p - first;
-    if (!digits || digits > MAX_DIGITS || (*first == '0' && (digits > 1 || (*kind == 'n' && *p != '.'))))
-        return NULL;
-    if (*p == '.') {
-        *kind = 'd';
-        first = ++p;
-        while (*p >= '0' && *p <= '9')
-            p++;
-        if (p == first || p - begin > MAX_NUMBER)
-            return NULL;
-    }
-    *plain &= digits <= PLAIN_DIGITS;
-    return *p == 'e' || *p == 'E' ? NULL : p;
-}
-
-static at word_end(at p, uint8_t *kind) {
-    *kind = *p == 'n' ? '0' : 'b';
-    if (!memcmp(p, "true", 4) || !memcmp(p, "null", 4))
-        return p + 4;
-    return memcmp(p, "false", 5) ? NULL : p + 5;
-}
-
-/* From a key to its value. */
-static at after_key(at p, at *key, at *end) {
-    bool escaped = false;
-    if (*p != '"' || !(*end = string_end(p + 1, &escaped)))
-        return NULL;
-    *key = p + 1;
-    p = blank(*end + 1);
-    return *p == ':' ? blank(p + 1) : NULL;
-}
-
-/* What a value looks like: its keys in their order and what is under them, but for what is in arrays. */
-struct sketch {
-    uint8_t *end; /* NULL: not asked for */
-    bool blanks;  /* whether an empty text looks other than the rest */
-    bool plain;   /* whether all values are what their kind says: see values.sql, all_plain */
-    int lists;    /* how many arrays around */
-};
-
-static void draw(struct sketch *sketch, uint8_t what) {
-    if (sketch->end && !sketch->lists)
-        *sketch->end++ = what;
-}
-
-static at sketched_key(at p, struct sketch *sketch) {
-    at key, end;
-    p = after_key(p, &key, &end);
-    if (p && sketch->end && !sketch->lists) {
-        memcpy(sketch->end, key, (size_t)(end + 1 - key));
-        sketch->end += end + 1 - key;
-    }
-    return p;
-}
-
-static at scalar_end(at p, struct sketch *sketch) {
-    uint8_t kind = 's';
-    if (*p == '"') {
-        bool escaped = false;
-        at begin = p + 1;
-        p = string_end(begin, &escaped);
-        if (!p)
-            return NULL;
-        if (p == begin && sketch->blanks && !sketch->lists)
-            kind = 'e';
-        else if (p == begin || escaped || (*begin <= '9' && p - begin >= 10 && begin[4] == '-'))
-            sketch->plain = false;
-        p++;
-    } else {
-        p = *p == '-' || (*p >= '0' && *p <= '9') ? number_end(p, &kind, &sketch->plain) : word_end(p, &kind);
-    }
-    draw(sketch, kind);
-    return p;
-}
-
-static at value_end(at p, struct sketch *sketch) {
-    uint64_t objects = 0; /* a bit a level: whether it is an object */
-    int depth = 0;
-    for (;;) { /* a value begins */
-        if (*p == '{' || *p == '[') {
-            bool object = *p == '{';
-            if (depth == MAX_DEPTH)
-                return NULL;
-            draw(sketch, *p);
-            p = blank(p + 1);
-            depth++;
-            objects = objects << 1 | object;
-            sketch->lists += !object;
-            if (object && *p != '}') {
-                if (!(p = sketched_key(p, sketch)))
-                    return NULL;
-                continue;
-            }
-            if (!object && *p != ']')
-                continue;
-            sketch->plain &= object;
-        } else if (!(p = scalar_end(p, sketch))) {
-            return NULL;
-        }
-        for (;; p++) { /* a value has ended, and so may what it is in */
-            if (!depth)
-                return p;
-            p = blank(p);
-            if (*p == ',') {
-                p = blank(p + 1);
-                if (objects & 1 && !(p = sketched_key(p, sketch)))
-                    return NULL;
-                break;
-            }
-            if (*p != (objects & 1 ? '}' : ']'))
-                return NULL;
-            if (objects & 1)
-                draw(sketch, '}');
-            else
-                sketch->lists--;
-            depth--;
-            objects >>= 1;
-        }
-    }
-}
-
-/* --- an event --------------------------------------------------------------------------------------------------------- */
 
 static void view(struct batch *batch, int64_t column, at begin, at end) {
     int64_t place = column * batch->lines + batch->rows, size = end - begin;

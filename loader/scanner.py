@@ -76,6 +76,7 @@ class _Texts:
     """Different texts of some groups, each kept once, with ids from 0 by group."""
 
     def __init__(self, groups: int, most: int, bytes_: int):
+        """most: texts, and bytes_ their bytes, that are kept at a time."""
         self.bytes = np.empty(bytes_, np.uint8)
         self.ends, self.groups, self.ids = (np.empty(most, np.int32) for _ in range(3))
         self.shapes, self.kinds = np.empty(most, np.uint64), np.empty(most, np.uint64)
@@ -191,9 +192,8 @@ class Scanned:
 class Scanner:
     """Takes batches of lines apart.
 
-    texts, objects: the top-level keys whose values become columns, and those in which
-    free keys are. others: other ones that events have. members: of contexts. keep: gets the texts of members, as tables
-    of `KEPT`.
+    texts, objects: the top-level keys whose values become columns, and those in which free keys are. others: other ones
+    that events have. members: of contexts. keep: gets the texts of members, as tables of `KEPT`.
 
     found: how many texts of members the events so far have.
     """
@@ -266,11 +266,12 @@ class Scanner:
     def _make_room(self, lines: int, size: int) -> bool:
         """Makes room for all that lines of so many bytes can bring; whether there is that much."""
         most = min(lines * (self._members + self._objects), size // _SHORTEST)
+        of_shapes = 2 * most, 2 * (most + size)  # a member's text has a shape and a kind
         if not self._texts.make_room(most, size):
             self.flush()
-        if not self._shapes.make_room(most, size):
+        if not self._shapes.make_room(*of_shapes):
             self._shapes.clear()
-        return self._texts.make_room(most, size) and self._shapes.make_room(most, size)
+        return self._texts.make_room(most, size) and self._shapes.make_room(*of_shapes)
 
     def flush(self) -> None:
         """Hands over the texts of members that are kept."""

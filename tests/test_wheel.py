@@ -85,6 +85,24 @@ def test_the_wheel_holds_only_the_package_and_its_metadata(wheel: Path) -> None:
         assert {name.split("/")[0] for name in archive.namelist()} == {"loader", f"loader-{VERSION}.dist-info"}
 
 
+def test_the_wheel_holds_the_compiled_scanner(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read("loader/_scanner.so")[:4] in (b"\x7fELF", b"\xcf\xfa\xed\xfe")  # of Linux, of macOS
+    assert wheel.name.startswith(f"loader-{VERSION}-py3-none-")
+    assert not wheel.name.endswith("-any.whl")
+
+
+@pytest.mark.parametrize(("there", "wanted"), [(True, []), (False, ["ziglang>=0.15,<1"])])
+def test_the_build_gets_a_compiler_where_there_is_none(tmp_path: Path, there: bool, wanted: list[str]) -> None:
+    if there:
+        (tmp_path / "cc").touch(mode=0o755)
+    code = "from build_scanner import ScannerHook as h; print(h('', {}, None, None, '', '').dependencies())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, encoding="utf-8"
+    )
+    assert (done.stdout, done.stderr) == (f"{wanted}\n", "")
+
+
 @needs_package_index
 def test_the_command_tells_its_version_and_its_commands(bin_folder: Path, tmp_path: Path) -> None:
     assert VERSION in run(bin_folder / "loader", "--version", cwd=tmp_path)
