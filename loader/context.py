@@ -220,6 +220,13 @@ def balance(connection: duckdb.DuckDBPyConnection, members: Sequence[str], told:
     books.balance("members of contexts", {"all": told}, {"all": there})
 
 
+def balance_texts(connection: duckdb.DuckDBPyConnection, members: Sequence[str], given: Sequence[int]) -> None:
+    """BooksError unless `member` has as many texts of each member as got an id."""
+    kept = dict(connection.execute("SELECT member, count(*) FROM member GROUP BY member").fetchall())
+    there = {key: kept.get(at, 0) for at, key in enumerate(members)}
+    books.balance("texts of members", dict(zip(members, given, strict=True)), there)
+
+
 def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """Makes `used`: by member, id, call and event table the number of events and the first one's position. Of the texts
     of a kind (scanner.KEPT) one stands for all. Texts that no event has are emptied."""

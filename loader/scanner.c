@@ -21,7 +21,7 @@ typedef const uint8_t *at; /* a place in the text */
 #define NO_KIND UINT64_MAX
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
-enum { INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128 };
+enum { INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128, MAX_LINE = 8 << 20 }; /* longer ones may nest less: fields.py, DEPTH */
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
@@ -53,6 +53,16 @@ struct batch {
     const uint8_t *begin; /* of the line at hand, wherever it is */
     int64_t offset;       /* of that line in `data` */
 };
+
+/* From one of the known keys to its value. */
+static at after_known(at p, const struct texts *keys, int32_t *number) {
+    at key, end;
+    bool escaped;
+    if (!(p = after_key(p, &key, &end, &escaped)) || escaped)
+        return NULL;
+    *number = known(keys, key, end);
+    return *number < 0 ? NULL : p;
+}
 
 static void mark(uint8_t *bits, const struct batch *batch, int64_t column, bool on) {
     uint8_t *byte = bits + column * ((batch->lines + 7) / 8) + batch->rows / 8, bit = (uint8_t)(1 << batch->rows % 8);
@@ -140,17 +150,14 @@ struct members {
 static at context(at p, struct batch *batch, const struct layout *layout, const struct texts *texts,
                   struct members *members) {
     uint64_t seen[MAX_MEMBERS / 64] = {0};
-    at key, end;
     if (*p != '{')
         return NULL;
     p = blank(p + 1);
     if (*p == '}')
         return p + 1;
     for (;;) {
-        if (!(p = after_key(p, &key, &end)))
-            return NULL;
-        int32_t number = known(layout->members, key, end);
-        if (number < 0 || seen[number >> 6] >> (number & 63) & 1)
+        int32_t number;
+        if (!(p = after_known(p, layout->members, &number)) || seen[number >> 6] >> (number & 63) & 1)
             return NULL;
         seen[number >> 6] |= (uint64_t)1 << (number & 63);
         at begin = p;
@@ -207,16 +214,13 @@ static at event(at p, struct batch *batch, const struct layout *layout, const st
                 struct texts *shapes, struct members *members) {
     uint64_t seen = 0;
     bool called = false;
-    at key, end;
     if (*p != '{')
         return NULL;
     p = blank(p + 1);
     for (;;) {
         uint8_t kind;
-        if (!(p = after_key(p, &key, &end)))
-            return NULL;
-        int32_t field = known(layout->fields, key, end);
-        if (field < 0 || seen >> field & 1)
+        int32_t field;
+        if (!(p = after_known(p, layout->fields, &field)) || seen >> field & 1)
             return NULL;
         seen |= (uint64_t)1 << field;
         int32_t column = layout->columns[field];
@@ -270,9 +274,10 @@ void loader_scan(struct batch *batch, const struct layout *layout, struct texts 
     batch->rows = batch->texts = 0;
     for (int64_t line = 0; line < batch->lines; line++) {
         struct members members;
-        if (!batch->taken[line])
-            continue;
+        bool may_be = batch->taken[line] && batch->offsets[line + 1] - batch->offsets[line] <= MAX_LINE;
         batch->taken[line] = false;
+        if (!may_be)
+            continue;
         members.count = 0;
         clear(batch, layout);
         at end = begin(batch, line);

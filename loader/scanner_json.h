@@ -96,10 +96,10 @@ static at word_end(at p, uint8_t *kind) {
     return memcmp(p, "false", 5) ? NULL : p + 5;
 }
 
-/* From a key to its value. */
-static at after_key(at p, at *key, at *end) {
-    bool escaped = false;
-    if (*p != '"' || !(*end = string_end(p + 1, &escaped)))
+/* From a key to its value. escaped: whether the key is written with backslashes, so that it is another than it looks. */
+static at after_key(at p, at *key, at *end, bool *escaped) {
+    *escaped = false;
+    if (*p != '"' || !(*end = string_end(p + 1, escaped)))
         return NULL;
     *key = p + 1;
     p = blank(*end + 1);
@@ -121,7 +121,8 @@ static void draw(struct sketch *sketch, uint8_t what) {
 
 static at sketched_key(at p, struct sketch *sketch) {
     at key, end;
-    p = after_key(p, &key, &end);
+    bool escaped;
+    p = after_key(p, &key, &end, &escaped);
     if (p && sketch->end && !sketch->lists) {
         memcpy(sketch->end, key, (size_t)(end + 1 - key));
         sketch->end += end + 1 - key;

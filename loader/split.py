@@ -66,6 +66,7 @@ def split(
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
     _unpack(connection, add)
+    context.balance_texts(connection, learnt.members, given)
     _refuse_deep(connection)
     _reject(connection)
     return learnt.members

@@ -142,12 +142,8 @@ def losing_a_part(real: Any, connection: Any, members: Any, member: int, events:
 
 def scanning(change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> Patch:
     """A fault in the events that the scanner makes of lines, on their way to `item`."""
-    real = split._usual
-
-    def usual(*args: Any) -> Iterator[pa.RecordBatch]:
-        return map(change, real(*args))
-
-    return split, "_usual", usual
+    real = scanner.Scanned.events
+    return scanner.Scanned, "events", lambda found, schema: change(real(found, schema))
 
 
 def without_an_id(events: pa.RecordBatch) -> pa.RecordBatch:
@@ -217,7 +213,11 @@ FAULTS: dict[str, tuple[Callable[[], Patch], str]] = {
     ),
     "a text of the scanner's is lost": (
         lambda: keeping(lambda texts: texts.slice(1) if len(texts) == 3 else texts),
-        "texts of members: app: 3 expected, 0 found",
+        "texts of members: app: 4 expected, 3 found",
+    ),
+    "the last text of a member is lost": (
+        lambda: keeping(lambda texts: texts.slice(0, len(texts) - 1)),
+        "texts of members: app: 4 expected, 2 found",
     ),
     "a text of a member is lost after the scan": (
         lambda: around(shape, "scan", "DELETE FROM member WHERE id = 0"),

@@ -314,6 +314,9 @@ def test_many_texts_in_many_tables_take_no_memory_by_both() -> None:
             FROM range({events})
         """)
         context.prepare(connection)
+        connection.execute(f"""
+            INSERT INTO member BY NAME SELECT 0 AS member, range::INTEGER AS id, '{{}}' AS context FROM range({events})
+        """)
         tracemalloc.start()
         context.use(connection, ["trace"])
         _, peak = tracemalloc.get_traced_memory()
