@@ -69,6 +69,14 @@ static void mark(uint8_t *bits, const struct batch *batch, int64_t column, bool 
     *byte = on ? *byte | bit : *byte & (uint8_t)~bit;
 }
 
+/* Where lines end: the places behind newlines. Their number. */
+int64_t loader_ends(const uint8_t *data, int64_t size, int64_t *ends) {
+    int64_t count = 0;
+    for (at p = data; (p = memchr(p, '\n', (size_t)(data + size - p)));)
+        ends[count++] = ++p - data;
+    return count;
+}
+
 void loader_keep(struct texts *texts, at text, int64_t size) { id_of(texts, text, size, 0, hash_of(text, size, 0)); }
 
 /* Puts what is in other slots into those of `texts`, which are more. */

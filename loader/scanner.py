@@ -54,7 +54,18 @@ def is_there() -> bool:
 
 @cache
 def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(str(LIBRARY))
+    library = ctypes.CDLL(str(LIBRARY))
+    library.loader_ends.restype = ctypes.c_int64
+    return library
+
+
+def line_ends(data: np.ndarray) -> np.ndarray:
+    """The places behind newlines in some bytes."""
+    if not is_there():
+        return np.flatnonzero(data == 10) + 1
+    ends = np.empty(len(data), np.int64)
+    size, found = ctypes.c_int64(len(data)), ctypes.c_void_p(_address(ends))
+    return ends[: _library().loader_ends(ctypes.c_void_p(_address(data)), size, found)].copy()
 
 
 def _structure(name: str, fields: str) -> type[ctypes.Structure]:
