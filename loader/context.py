@@ -1,13 +1,13 @@
 """The `context` of most events, member by member: each different text of a member is read once.
 
 Contexts repeat themselves: a person's next event has the same device, library and campaign, and often the same page. So
-of the members (`page`, `device`, ...) that the first lines of a load have, each different text is kept once, as a context
-of its own with this one member; an event has the number of its text. What is in it, what its values are and which cells
-they make is found out there. The numbers of usual lines are the scanner's (loader.scanner), those of others are given
-here (`encode`).
+of the members (`page`, `device`, ...) that the first lines of a load have, each different text is kept once, as a
+context of its own with this one member; an event has the number of its text. What is in it, what its values are and
+which cells they make is found out there. The numbers of usual lines are the scanner's (loader.scanner); those of the
+others are given here (`encode`).
 
-Such an other context is *whole* if it has known members only, and none twice. One that has others, too, is *apart*: what
-is left of it without the known ones is kept as JSON, and read path by path; so is one that has a member twice, with all it
+Such a context is *whole* if it has known members only, and none twice. One that has others, too, is *apart*: what is
+left of it without the known ones is kept as JSON, and read path by path; so is one that has a member twice, with all it
 has.
 """
 
