@@ -19,8 +19,9 @@ struct texts {
     int64_t kept, size; /* texts, and their bytes */
 };
 
+/* Of both numbers and their order. */
 static uint64_t mixed(uint64_t a, uint64_t b) {
-    unsigned __int128 product = (unsigned __int128)(a ^ b) * 0x9FB21C651E98DF25u;
+    unsigned __int128 product = (unsigned __int128)(a ^ 0x2D358DCCAA6C78A5u) * (b ^ 0x9FB21C651E98DF25u);
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 

@@ -63,6 +63,7 @@ def split(
     add = partial(_add, connection, full_event, learnt, given)
     if rest:
         add(f"SELECT *, NULL::BIGINT AS element, NULL::VARCHAR AS default_sent_at FROM {rest}")
+    connection.execute("DROP TABLE IF EXISTS unusual")
     if failed := [read.file_id for read in reads if read.error]:
         connection.execute("DELETE FROM item WHERE list_contains(?, file_id)", [failed])
     _unpack(connection, add)
@@ -184,7 +185,7 @@ def _add(
 
 
 def _refuse_deep(connection: duckdb.DuckDBPyConnection) -> None:
-    """Lines that nest deeper than `_DEPTH` get a fault: to walk them takes time and memory in its square. Of the
+    """Lines that nest deeper than `DEPTH` get a fault: to walk them takes time and memory in its square. Of the
     others that were suspected of it, because they have that many brackets, the shapes are made up for."""
     rows = connection.execute(f"SELECT pos, text, {DEPTH} FROM item WHERE suspect").fetchall()
     if not rows:
