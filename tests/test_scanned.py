@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -212,6 +213,15 @@ def test_many_texts_are_found_again(scan: Scan) -> None:
         assert found == [*range(len(texts))]
     scan.scanner.flush()
     assert members(scan.kept) == [("app", at, text) for at, text in enumerate(texts)]
+
+
+def test_texts_that_are_hard_to_tell_apart_have_hashes_of_their_own(scan: Scan) -> None:
+    """Else each is compared with all: here the words of 8 bytes that a text is made of differ in the same way."""
+    words = [f"{at:07}" for at in range(3000)]
+    scan(event_lines.batch([context(f'{{"app":"{word}z{word}"}}') for word in words]))
+    slots = scan.scanner._texts.slots.view(np.uint64).reshape(-1, scanner._SLOT // 8)
+    hashes = slots[slots[:, 3] != 0, 0]  # the id, and whether the place is used
+    assert len(hashes) == len(set(hashes.tolist())) == 3000
 
 
 def test_after_a_flush_ids_go_on(scan: Scan) -> None:
