@@ -20,10 +20,11 @@ import numpy as np
 import pyarrow as pa
 
 from loader import books
+from loader.compiled import KEPT
 from loader.db import literal, quote
 from loader.paths import plant
 from loader.records import Leaf
-from loader.scanner import KEPT, index
+from loader.scanner import index
 
 MAX_MEMBERS = 100
 MIN_SHARE = 0.0003  # of the first contexts; rarer members are not worth a column
@@ -116,12 +117,12 @@ def name_of(key: str, members: Sequence[str]) -> str | None:
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes `member`: each different text of a member (by its number) as a context, with ids from 0, its shape and kind
-    (scanner.KEPT)."""
+    (compiled.KEPT)."""
     connection.execute("CREATE TABLE member (member INTEGER, id INTEGER, context VARCHAR, shape UBIGINT, kind UBIGINT)")
 
 
 def keep(connection: duckdb.DuckDBPyConnection, members: Sequence[str], texts: pa.Table) -> None:
-    """Adds texts (`scanner.KEPT`; shape NULL: not known) to `member`."""
+    """Adds texts (`compiled.KEPT`; shape NULL: not known) to `member`."""
     keys = ", ".join(literal("{" + to_json(key, ensure_ascii=False) + ":") for key in members)
     connection.register("kept", texts)
     connection.execute(f"""
@@ -231,7 +232,7 @@ def balance_texts(connection: duckdb.DuckDBPyConnection, members: Sequence[str],
 
 def use(connection: duckdb.DuckDBPyConnection, members: Sequence[str]) -> None:
     """Makes `used`: by member, id, call and event table the number of events and the first one's position. Of the texts
-    of a kind (scanner.KEPT) one stands for all. Texts that no event has are emptied."""
+    of a kind (compiled.KEPT) one stands for all. Texts that no event has are emptied."""
     connection.execute("""
         CREATE OR REPLACE TABLE used_by AS
         SELECT *, (row_number() OVER () - 1)::INTEGER AS number

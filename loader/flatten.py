@@ -8,7 +8,7 @@ are `odd`: `loader.odd` reads them node by node, and they join the others here, 
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from json import dumps as to_json
 from typing import Self
 
@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from loader import books
 from loader.calls import TRACK, rule_columns
+from loader.cells import JSON, Paths
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_type
+from loader.leaf_sql import Values, cell_of, cell_type, direct_type
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.scanner import index
 from loader.schema import Column
@@ -247,23 +248,21 @@ class Cells:
     """How a table's columns are made of `run`, rows of `in_order`. Columns that are neither taken nor made are NULL.
 
     taken: by column, the one of `run`. made: a SELECT of `pos` and others, called `names`, from the columns of `run`
-    that it needs; None: there are no others.
+    that it needs; None: there are no others. first: by column with JSON, the paths whose cells become columns of `run`
+    before.
     """
 
     taken: dict[str, str]
     made: str | None
     names: tuple[str, ...]
     needs: tuple[str, ...]
+    first: Mapping[str, Paths] = field(default_factory=dict)
 
 
 def common(plan: TablePlan) -> Cells:
     """How the columns are made for events that are not odd."""
-    taken, by_column = _rule_cells(plan)
-    there = {column.name: column for column in plan.columns}
-    shared: dict[str, list[tuple[Leaf, str]]] = {}
-    for column, leaves in by_column.items():
-        if cells := [(leaf, cell_type(plan, there[column], leaf)) for leaf in leaves if leaf.common]:
-            shared[column] = cells
+    taken, _ = _rule_cells(plan)
+    shared = _common_cells(plan)
     values = Values((), "run", cells=[cell for cells in shared.values() for cell in cells if not _is_staged(cell[0])])
     made, needs = {}, set()
     for column, cells in shared.items():
@@ -274,6 +273,40 @@ def common(plan: TablePlan) -> Cells:
             made[column] = each[0] if len(each) == 1 else f"coalesce({', '.join(each)})"
             needs |= {_staged(*cell) if _is_staged(cell[0]) else cell[0].part.json for cell in cells}
     return _cells(taken, made, values.source, sorted(needs))
+
+
+def quick(plan: TablePlan) -> Cells | None:
+    """The same for those of which `cells` takes what is a table's own out of its JSON. None: nothing is."""
+    taken, _ = _rule_cells(plan)
+    wanted: dict[str, dict[str, tuple[tuple[str, ...], str]]] = {}
+    made, needs = {}, set()
+    for column, cells in _common_cells(plan).items():
+        names, each = [_staged(*cell) for cell in cells], []
+        for name, (leaf, type_) in zip(names, cells, strict=True):
+            direct = direct_type(leaf, type_)
+            if not _is_staged(leaf):
+                wanted.setdefault(leaf.part.json, {})[name] = leaf.keys, direct[0] if direct else JSON
+            each.append(name if direct or _is_staged(leaf) else cell_of(name, leaf, type_))
+        if len(each) == 1 and each == names:
+            taken[column] = names[0]
+        else:
+            made[column] = each[0] if len(each) == 1 else f"coalesce({', '.join(each)})"
+            needs |= {*names}
+    if not wanted:
+        return None
+    paths = {json: Paths(of_json) for json, of_json in wanted.items()}
+    return replace(_cells(taken, made, "run", sorted(needs)), first=paths)
+
+
+def _common_cells(plan: TablePlan) -> dict[str, list[tuple[Leaf, str]]]:
+    """By column, its common leaves and the type of their cells."""
+    _, by_column = _rule_cells(plan)
+    there = {column.name: column for column in plan.columns}
+    found: dict[str, list[tuple[Leaf, str]]] = {}
+    for column, leaves in by_column.items():
+        if cells := [(leaf, cell_type(plan, there[column], leaf)) for leaf in leaves if leaf.common]:
+            found[column] = cells
+    return found
 
 
 def odd(plan: TablePlan) -> Cells:

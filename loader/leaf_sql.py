@@ -84,6 +84,19 @@ def unkept_type(plan: TablePlan, column: Column) -> str:
     return "double_new" if column.type == "DOUBLE" and plan.is_fresh(column) else column.type
 
 
+def direct_type(leaf: Leaf, type_: str) -> tuple[str, str] | None:
+    """The type in which values of a leaf can be had where cells are wanted of the type (or of what `cell_type` says),
+    and SQL of the cell of one, if they are all plain."""
+    return _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
+
+
+def cell_of(json: str, leaf: Leaf, type_: str) -> str:
+    """SQL of the cell that the leaf's value makes, from the value's own JSON."""
+    text = f"json_extract_string({json}, '$')"
+    kind = f"json_type({json})" if leaf.kind is None else literal(leaf.kind)
+    return f"cell_{type_.lower()}({text}, {f'kind_of_number({text})' if leaf.kind == 'NUMBER' else kind})"
+
+
 class Values:
     """Leaves read from the JSON of a relation, all paths of a part at once. `source` is the relation with the texts.
 
@@ -108,7 +121,7 @@ class Values:
             for leaf, type_ in cells:
                 if leaf.part.json != json or (json, leaf.path, type_) in self._typed:
                     continue
-                direct = _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
+                direct = direct_type(leaf, type_)
                 if direct and plant(tree, leaf.keys, direct[0]):
                     field = ".".join(map(quote, (f"{json}_typed", *leaf.keys)))
                     self._typed[json, leaf.path, type_] = direct[1].format(field)

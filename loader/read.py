@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from isal import igzip, isal_zlib
 
-from loader import scanner, storage
+from loader import compiled, storage
 from loader.ahead import ahead
 from loader.bucket import BucketError
 from loader.fetch import Fetch
@@ -206,7 +206,7 @@ def _lines(raw: io.RawIOBase, read: FileRead, max_line_bytes: int) -> Iterator[_
                 continue
             yield _line(rest, cut=True)
             skipping = False
-        ends = scanner.line_ends(np.frombuffer(view[start:end], np.uint8)) + start
+        ends = compiled.line_ends(np.frombuffer(view[start:end], np.uint8)) + start
         if len(ends):
             yield _split(data, np.insert(ends, 0, start), max_line_bytes)
             start = int(ends[-1])

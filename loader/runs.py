@@ -15,8 +15,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import books, flatten
+from loader import books, compiled, flatten
 from loader.calls import PARTITION, TRACK
+from loader.cells import TEXT, Paths
 from loader.delta import DeltaFile
 from loader.parquet import ParquetFile
 from loader.records import NO_TABLE, TablePlan
@@ -52,7 +53,8 @@ Part = tuple[pa.RecordBatch, flatten.Cells]  # rows, and how their cells are mad
 class Table:
     """A table that gets rows. name: of its files. small: whether it gets few rows a date. entries: by name, the cells
     that members of contexts give. common, odd: how the cells of the two kinds of events are made; no odd: there are
-    none. open: the files that are being written, by date. written: the others, with their cells by column."""
+    none; quick: of most common ones. open: the files that are being written, by date. written: the others, with their
+    cells by column."""
 
     plan: TablePlan
     root: Path
@@ -61,6 +63,7 @@ class Table:
     small: bool
     entries: Mapping[str, flatten.Entries]
     common: flatten.Cells
+    quick: flatten.Cells | None
     odd: flatten.Cells | None
     open: dict[str, ParquetFile] = field(default_factory=dict)
     written: list[tuple[DeltaFile, dict[str, int]]] = field(default_factory=list)
@@ -82,9 +85,12 @@ class Table:
                 self.close(run.day)
 
     def _type(self, column: Column) -> pa.DataType:
-        """What the column's cells are handed over as: texts of contexts as dictionaries, which they come as."""
+        """What the column's cells are handed over as: texts as they come, those of contexts as dictionaries."""
         entries = self.entries.get(self.common.taken.get(column.name, ""))
-        return entries.type if entries and pa.types.is_dictionary(entries.type) else _TYPES[column.type]
+        if entries and pa.types.is_dictionary(entries.type):
+            return entries.type
+        is_viewed = self.quick and column.name in self.quick.taken and column.name not in self.common.taken
+        return TEXT if is_viewed and _TYPES[column.type] == pa.large_string() else _TYPES[column.type]
 
     def close(self, day: str) -> None:
         """Ends the file of a date."""
@@ -99,14 +105,22 @@ class Table:
             if is_odd.true_count:
                 yield run.filter(is_odd), self.odd
                 run = run.filter(pa.array(~is_odd.to_numpy(zero_copy_only=False)))
-        if run.num_rows:
+        if self.quick and run.num_rows:
+            done, rows = _with_cells(run, self.quick.first)
+            if not done.all():
+                yield run.filter(pa.array(~done)), self.common
+                run = run.filter(pa.array(done))
+                _, rows = _with_cells(run, self.quick.first)
+            if rows.num_rows:
+                yield rows, self.quick
+        elif run.num_rows:
             yield run, self.common
 
     def _made(self, engine: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> list[pa.Table | None]:
         """The cells that are a table's own, of each of these parts. The engine makes them for all parts at once, since
         to plan that takes longer than some thousand rows do."""
         found: dict[int, pa.Table] = {}
-        for cells in (self.common, self.odd):
+        for cells in (self.common, self.quick, self.odd):
             mine = [at for at, part in enumerate(parts) if part[1] is cells]
             if not mine or not cells or not cells.made:
                 continue
@@ -183,7 +197,15 @@ def write(
         root = warehouse / table_folder(target.table)
         small = count < dates * ROWS_TO_COMPRESS
         tables[target.call, number] = Table(
-            plan, root, name, loaded_at, small, entries, flatten.common(plan), flatten.odd(plan) if has_odd else None
+            plan,
+            root,
+            name,
+            loaded_at,
+            small,
+            entries,
+            flatten.common(plan),
+            flatten.quick(plan) if compiled.is_there() else None,
+            flatten.odd(plan) if has_odd else None,
         )
 
     def add(table: Table, runs: Sequence[Run], after: Future[None] | None) -> None:
@@ -227,6 +249,17 @@ def _with_members(batch: pa.RecordBatch, entries: Mapping[str, flatten.Entries])
     return pa.RecordBatch.from_arrays([*columns.values()], [*columns])
 
 
+def _with_cells(rows: pa.RecordBatch, wanted: Mapping[str, Paths]) -> tuple[np.ndarray, pa.RecordBatch]:
+    """The rows with these cells of theirs, and of which of them they could be taken."""
+    done = np.ones(rows.num_rows, bool)
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    for json, paths in wanted.items():
+        taken, found = paths.take(rows.column(json))
+        done &= taken
+        columns |= found
+    return done, pa.RecordBatch.from_arrays([*columns.values()], [*columns])
+
+
 def _plain(cells: pa.Array) -> pa.Array:
     return cells.dictionary_decode() if isinstance(cells, pa.DictionaryArray) else cells
 
@@ -234,7 +267,7 @@ def _plain(cells: pa.Array) -> pa.Array:
 def _as(type_: pa.DataType, cells: pa.Array) -> pa.Array:
     """The cells in the type that a column of a file has. A dictionary of which few rows use much is made smaller."""
     if not pa.types.is_dictionary(type_):
-        return cells
+        return cells if cells.type == type_ else cells.cast(type_)
     if not isinstance(cells, pa.DictionaryArray):
         return cells.dictionary_encode()
     if len(cells.dictionary) * _USED <= len(cells):

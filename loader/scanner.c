@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "string_end and view take the first byte of a word for its lowest"
@@ -15,13 +18,29 @@
 
 typedef const uint8_t *at; /* a place in the text */
 
+enum { INLINE = 12, AHEAD = 16 };
+
+/* A text as Arrow's views have it: its size, and itself or its first bytes, a buffer, and where it is in there. False:
+ * it is too far in there. */
+static bool as_view(int32_t *view, at text, int64_t size, int32_t buffer, int64_t offset) {
+    view[0] = (int32_t)size;
+    view[1] = view[2] = view[3] = 0;
+    memcpy(view + 1, text, (size_t)(size > INLINE ? 4 : size));
+    if (size <= INLINE)
+        return true;
+    view[2] = buffer;
+    view[3] = (int32_t)offset;
+    return offset <= INT32_MAX && size <= INT32_MAX;
+}
+
 #include "scanner_json.h"
 #include "scanner_texts.h"
+#include "scanner_cells.h"
 
 #define NO_KIND UINT64_MAX
 
 enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
-enum { INLINE = 12, AHEAD = 8, MAX_MEMBERS = 128, MAX_LINE = 8 << 20 }; /* longer ones may nest less: fields.py, DEPTH */
+enum { MAX_MEMBERS = 128, MAX_LINE = 8 << 20 }; /* longer ones may nest less: fields.py, DEPTH */
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
@@ -77,7 +96,9 @@ int64_t loader_ends(const uint8_t *data, int64_t size, int64_t *ends) {
     return count;
 }
 
-void loader_keep(struct texts *texts, at text, int64_t size) { id_of(texts, text, size, 0, hash_of(text, size, 0)); }
+void loader_keep(struct texts *texts, at text, int64_t size, int64_t group) {
+    id_of(texts, text, size, (int32_t)group, hash_of(text, size, (uint64_t)group));
+}
 
 /* Puts what is in other slots into those of `texts`, which are more. */
 void loader_move(struct texts *texts, const struct slot *slots, int64_t count) {
@@ -87,17 +108,9 @@ void loader_move(struct texts *texts, const struct slot *slots, int64_t count) {
 }
 
 static void view(struct batch *batch, int64_t column, at begin, at end) {
-    int64_t place = column * batch->lines + batch->rows, size = end - begin;
-    int32_t *view = batch->views + 4 * place;
-    view[0] = (int32_t)size;
-    view[1] = view[2] = view[3] = 0;
-    if (size > INLINE) {
-        memcpy(view + 1, begin, 4);
-        view[3] = (int32_t)(begin - batch->begin + batch->offset);
-    } else {
-        memcpy(view + 1, begin, (size_t)size);
-    }
+    int32_t *view = batch->views + 4 * (column * batch->lines + batch->rows);
     mark(batch->there, batch, column, true);
+    as_view(view, begin, end - begin, 0, begin - batch->begin + batch->offset);
 }
 
 /* A text: a string, or an integer that is its own text. Empty is as good as none. */

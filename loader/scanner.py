@@ -9,37 +9,18 @@ they are written, with their shape, and the number of each member's text (loader
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 
 from loader.calls import CALL_TABLES
+from loader.compiled import AHEAD, Texts, address, array, library, structure
 
-LIBRARY = Path(__file__).with_name("_scanner.so")  # made of scanner.c when the package is built
 MAX_FIELDS = 64
 PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
-# Texts of members. kind: only texts of a member whose values are of the same classes have the same; NULL: not told.
-KEPT = pa.schema(
-    [
-        ("member", pa.int32()),
-        ("id", pa.int32()),
-        ("text", pa.string()),
-        ("shape", pa.uint64()),
-        ("kind", pa.uint64()),
-    ]
-)
-_NO_KIND = (1 << 64) - 1
 _OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
 _MOST, _BYTES = 1 << 20, 64 << 20  # texts that are kept at a time, and their bytes
-_SLOT = 32  # bytes of a place for a hash
-_KEYS = 256  # such places at first; enough for known keys
-_FULL = 0.5  # of the places
 _SHORTEST = 5  # bytes that a member, or an object, takes at least
-_AT_A_TIME = 1 << 14  # texts that the engine gets as one batch: several keep several threads busy
-_BEHIND = 16  # more bytes than are read behind a line
 
 
 def index(member: int) -> str:
@@ -47,104 +28,12 @@ def index(member: int) -> str:
     return f"i{member}"
 
 
-def is_there() -> bool:
-    """Whether the package was built with `scanner.c`; without it all lines are the engine's."""
-    return LIBRARY.exists()
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(LIBRARY))
-    library.loader_ends.restype = ctypes.c_int64
-    return library
-
-
-def line_ends(data: np.ndarray) -> np.ndarray:
-    """The places behind newlines in some bytes."""
-    if not is_there():
-        return np.flatnonzero(data == 10) + 1
-    ends = np.empty(len(data), np.int64)
-    size, found = ctypes.c_int64(len(data)), ctypes.c_void_p(_address(ends))
-    return ends[: _library().loader_ends(ctypes.c_void_p(_address(data)), size, found)].copy()
-
-
-def _structure(name: str, fields: str) -> type[ctypes.Structure]:
-    """A struct of scanner.c: pointers, and numbers (marked `#`)."""
-    types = [(f.strip("#"), ctypes.c_int64 if f.endswith("#") else ctypes.c_void_p) for f in fields.split()]
-    return type(name, (ctypes.Structure,), {"_fields_": types})
-
-
-_TextsStruct = _structure("texts", "slots mask# bytes ends groups ids shapes kinds counts kept# size#")
-_LayoutStruct = _structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
-_BatchStruct = _structure(
+_LayoutStruct = structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
+_BatchStruct = structure(
     "batch",
     """data size# offsets lines# taken views shapes ids there has_id plain escaped sketch line rows# texts#
     begin offset#""",
 )
-
-
-class _Texts:
-    """Different texts of some groups, each kept once, with ids from 0 by group."""
-
-    def __init__(self, groups: int, most: int, bytes_: int):
-        """most: texts, and bytes_ their bytes, that are kept at a time."""
-        self.bytes = np.empty(bytes_, np.uint8)
-        self.ends, self.groups, self.ids = (np.empty(most, np.int32) for _ in range(3))
-        self.shapes, self.kinds = np.empty(most, np.uint64), np.empty(most, np.uint64)
-        self.counts = np.zeros(max(groups, 1), np.int32)
-        arrays = (self.bytes, self.ends, self.groups, self.ids, self.shapes, self.kinds, self.counts)
-        self.struct = _TextsStruct(None, 0, *(_address(each) for each in arrays), 0, 0)
-        self.slots = self._slots(_KEYS)
-
-    def _slots(self, count: int) -> np.ndarray:
-        """New places for hashes, a power of two: memory that is not used yet costs more to touch than to move."""
-        slots = np.zeros(count * _SLOT, np.uint8)
-        self.struct.slots, self.struct.mask = _address(slots), count - 1
-        return slots
-
-    @classmethod
-    def of(cls, known: Sequence[str]) -> Self:
-        """These texts, their ids being their places."""
-        data = [text.encode() for text in known]
-        texts = cls(1, max(len(data), 1), sum(map(len, data)))
-        for text in data:
-            _library().loader_keep(texts.pointer, text, ctypes.c_int64(len(text)))
-        return texts
-
-    @property
-    def pointer(self) -> Any:
-        return ctypes.byref(self.struct)
-
-    def make_room(self, texts: int, size: int) -> bool:
-        """Makes room for so many more texts of so many bytes; False where there cannot be that much."""
-        wanted = self.struct.kept + texts
-        if wanted > len(self.groups) or self.struct.size + size > len(self.bytes):
-            return False
-        count = len(self.slots) // _SLOT
-        if wanted > _FULL * count:
-            old, self.slots = self.slots, self._slots(1 << int(wanted / _FULL).bit_length())
-            _library().loader_move(self.pointer, ctypes.c_void_p(_address(old)), ctypes.c_int64(count))
-        return True
-
-    def all(self) -> pa.Table:
-        """What is kept."""
-        kept, size = self.struct.kept, self.struct.size
-        ends = pa.py_buffer(np.append(np.int32(0), self.ends[:kept]))
-        text = pa.StringArray.from_buffers(kept, ends, pa.py_buffer(self.bytes[:size].copy()))
-        kinds = self.kinds[:kept].copy()
-        columns = [
-            *(each[:kept].copy() for each in (self.groups, self.ids)),
-            text,
-            self.shapes[:kept].copy(),
-            pa.array(kinds, mask=kinds == _NO_KIND),
-        ]
-        batches = pa.table(columns, schema=KEPT).to_batches(_AT_A_TIME)
-        return pa.Table.from_batches(batches, KEPT)
-
-    def clear(self) -> None:
-        """Forgets them. The next ids come after theirs."""
-        self.slots = self._slots(_KEYS)
-        self.struct.kept = self.struct.size = 0
 
 
 def schema(texts: Sequence[str], objects: Sequence[str], members: Sequence[str]) -> pa.Schema:
@@ -191,11 +80,11 @@ class Scanned:
         columns = [
             *(usual.column(name) for name, _ in PLACE),
             usual.column("text"),
-            *(_array(pa.bool_(), rows, None, each) for each in self.escaped),
-            *(_array(pa.string_view(), rows, *each, data) for each in zip(self.there, self.views, strict=True)),
-            *(_array(pa.uint64(), rows, *each) for each in zip(has_object, self.shapes, strict=True)),
-            *(_array(pa.bool_(), rows, None, each) for each in self.plain),
-            *(_array(pa.int32(), rows, *each) for each in zip(self.has_id, self.ids, strict=True)),
+            *(array(pa.bool_(), rows, None, each) for each in self.escaped),
+            *(array(pa.string_view(), rows, *each, data) for each in zip(self.there, self.views, strict=True)),
+            *(array(pa.uint64(), rows, *each) for each in zip(has_object, self.shapes, strict=True)),
+            *(array(pa.bool_(), rows, None, each) for each in self.plain),
+            *(array(pa.int32(), rows, *each) for each in zip(self.has_id, self.ids, strict=True)),
         ]
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -223,21 +112,21 @@ class Scanner:
         fields = roles | dict.fromkeys([key for key in others if key not in roles], _OTHER)
         known = [*fields][:MAX_FIELDS]
         columns = {key: at for at, key in enumerate(views)}
-        self._known = [_Texts.of(keys) for keys in (known, members, [*CALL_TABLES])]
+        self._known = [Texts.of(keys) for keys in (known, members, [*CALL_TABLES])]
         self._roles = np.array([fields[key] for key in known], np.uint8)
         self._columns = np.array([columns.get(key, -1) for key in known], np.int32)
         self._layout = _LayoutStruct(
             *(ctypes.addressof(each.struct) for each in self._known),
-            _address(self._roles),
-            _address(self._columns),
+            address(self._roles),
+            address(self._columns),
             self._views,
             self._objects,
             self._members,
             members.index("ip") if "ip" in members else -1,
             columns["ip"],
         )
-        self._texts = _Texts(self._members, _MOST, _BYTES)
-        self._shapes = _Texts(1, _MOST, _BYTES)
+        self._texts = Texts(self._members, _MOST, _BYTES)
+        self._shapes = Texts(1, _MOST, _BYTES)
         self.found = 0
 
     @property
@@ -266,11 +155,11 @@ class Scanner:
         views = np.empty((self._views, count, 4), np.int32)
         shapes, ids = np.empty((self._objects, count), np.uint64), np.empty((self._members, count), np.int32)
         arrays = (taken, views, shapes, ids, there, has_id, plain, escaped)
-        room = np.empty(size, np.uint8), np.empty(size + _BEHIND, np.uint8)
-        addresses = [_address(each) for each in (*arrays, *room)]
-        batch = _BatchStruct(data.address, data.size, _address(bounds), count, *addresses)
+        room = np.empty(size, np.uint8), np.empty(size + AHEAD, np.uint8)
+        addresses = [address(each) for each in (*arrays, *room)]
+        batch = _BatchStruct(data.address, data.size, address(bounds), count, *addresses)
         kept = self._texts.pointer, self._shapes.pointer
-        _library().loader_scan(ctypes.byref(batch), ctypes.byref(self._layout), *kept)
+        library().loader_scan(ctypes.byref(batch), ctypes.byref(self._layout), *kept)
         self.found += batch.texts
         return Scanned(lines, batch.rows, *arrays)
 
@@ -289,13 +178,3 @@ class Scanner:
         if self._texts.struct.kept:
             self._keep(self._texts.all())
             self._texts.clear()
-
-
-def _array(type_: pa.DataType, rows: int, valid: np.ndarray | None, values: np.ndarray, *data: pa.Buffer) -> pa.Array:
-    """An array of so many values, which are not copied. valid: bits; None: all are."""
-    bits = None if valid is None else pa.py_buffer(valid)
-    return pa.Array.from_buffers(type_, rows, [bits, pa.py_buffer(values), *data])
-
-
-def _address(array: np.ndarray) -> int:
-    return int(array.ctypes.data)

@@ -42,26 +42,48 @@ static at after_escape(at p) {
     }
 }
 
-/* The quote that ends the string whose first character is here. */
-static at string_end(at p, bool *escaped) {
-    for (;;) {
+/* The first quote, backslash or control character from here on. */
+static inline at string_stop(at p) {
+#ifdef __SSE2__
+    for (;; p += 16) { /* 16 at a time */
+        __m128i text = _mm_loadu_si128((const __m128i *)p);
+        __m128i quote = _mm_cmpeq_epi8(text, _mm_set1_epi8('"')), slash = _mm_cmpeq_epi8(text, _mm_set1_epi8('\\'));
+        __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(text, _mm_set1_epi8(' ' - 1)), text);
+        int stops = _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, slash), control));
+        if (stops)
+            return p + __builtin_ctz((unsigned)stops);
+    }
+#else
+    for (;; p += 8) { /* 8 at a time */
         const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
         uint64_t word, quote, slash, stops;
-        for (;; p += 8) { /* 8 at a time: the first of a quote, a backslash, a control character */
-            memcpy(&word, p, 8);
-            quote = word ^ ones * '"';
-            slash = word ^ ones * '\\';
-            stops = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * ' ') & ~word)) & highs;
-            if (stops)
-                break;
-        }
-        p += __builtin_ctzll(stops) >> 3;
+        memcpy(&word, p, 8);
+        quote = word ^ ones * '"';
+        slash = word ^ ones * '\\';
+        stops = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((word - ones * ' ') & ~word)) & highs;
+        if (stops)
+            return p + (__builtin_ctzll(stops) >> 3);
+    }
+#endif
+}
+
+static __attribute__((noinline)) at escaped_end(at p) {
+    for (;;) {
         if (*p == '"')
             return p;
         if (*p != '\\' || !(p = after_escape(p)))
             return NULL;
-        *escaped = true;
+        p = string_stop(p);
     }
+}
+
+/* The quote that ends the string whose first character is here. */
+static inline at string_end(at p, bool *escaped) {
+    p = string_stop(p);
+    if (*p == '"')
+        return p;
+    *escaped = true;
+    return escaped_end(p);
 }
 
 static at number_end(at p, uint8_t *kind, bool *plain) {

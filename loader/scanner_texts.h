@@ -25,14 +25,30 @@ static uint64_t mixed(uint64_t a, uint64_t b) {
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* Up to 8 bytes as a number; of more than 3 some count twice. */
+static uint64_t few(at text, int64_t size) {
+    uint32_t low, high;
+    if (size < 4)
+        return size ? (uint64_t)text[0] << 16 | (uint64_t)text[size >> 1] << 8 | text[size - 1] : 0;
+    memcpy(&low, text, 4);
+    memcpy(&high, text + size - 4, 4);
+    return (uint64_t)high << 32 | low;
+}
+
 static uint64_t hash_of(at text, int64_t size, uint64_t group) {
     uint64_t hash = group * 0x9E3779B97F4A7C15u + (uint64_t)size, words[2];
-    for (; size >= 16; size -= 16, text += 16) {
+    for (at last = text + size - 16; text < last; text += 16) {
         memcpy(words, text, 16);
         hash = mixed(hash ^ words[0], words[1]);
+        size -= 16;
     }
-    words[0] = words[1] = 0;
-    memcpy(words, text, (size_t)size);
+    if (size > 8) {
+        memcpy(words, text, 8);
+        memcpy(words + 1, text + size - 8, 8);
+    } else {
+        words[0] = few(text, size);
+        words[1] = 0;
+    }
     hash = mixed(hash ^ words[0], words[1]);
     return hash ^ hash >> 29;
 }

@@ -15,7 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import context, fields, scanner
+from loader import compiled, context, fields, scanner
 from loader.ahead import ahead
 from loader.fields import DEPTH, ELEMENT_BITS, OF_FILE, SUSPECT
 from loader.leaf_sql import JSON_PARTS
@@ -127,7 +127,7 @@ def _scan(
     every = itertools.chain(first, lines)
     usual: Iterator[pa.RecordBatch] = iter(())
     scan = None
-    if scanner.is_there():
+    if compiled.is_there():
         keep = partial(context.keep, connection.cursor(), members)
         scan = scanner.Scanner(_TEXTS, _OBJECTS, learnt.keys, members, keep)
     if scan and scan.suits(first):

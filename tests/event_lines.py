@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from loader import scanner
+from loader import compiled, scanner
 from loader.records import LINES
 
 # What the first lines have. Of two names the last sign but one is a backslash, which JSON writes twice.
@@ -286,7 +286,7 @@ def new_scan(members: Sequence[str] = MEMBERS, others: Sequence[str] = OTHERS) -
     texts, kept = (*FIELDS, *TIMES), list[pa.Table]()
 
     def keep(table: pa.Table) -> None:
-        assert table.schema == scanner.KEPT
+        assert table.schema == compiled.KEPT
         table.validate(full=True)
         kept.append(table)
 

@@ -17,7 +17,6 @@ import pytest
 import loader
 from loader import books, context, dedup, delta, discards, flatten, odd, read, scanner, shape, split, store
 from loader.parquet import ParquetFile
-from loader.records import TablePlan
 from tests import warehouses
 
 BEFORE = [
@@ -79,13 +78,13 @@ def copying(table: str, change: str) -> Patch:
 
 def reordering() -> Patch:
     """A fault in the engine that makes a table's own cells: they are those of other rows."""
-    real = flatten.common
+    real = flatten._cells
 
-    def common(plan: TablePlan) -> flatten.Cells:
-        cells = real(plan)
-        return replace(cells, made=cells.made and cells.made.replace("pos", "pos + 1 AS pos", 1))
+    def cells(*given: Any) -> flatten.Cells:
+        found = real(*given)
+        return replace(found, made=found.made and found.made.replace("pos", "pos + 1 AS pos", 1))
 
-    return flatten, "common", common
+    return flatten, "_cells", cells
 
 
 def around(module: Any, name: str, sql: str, *, first: bool = False) -> Patch:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from loader import context, scanner, shape, split
+from loader import compiled, context, scanner, shape, split
 from loader.db import connect
 from loader.records import LINES, FileRead, SourceFile
 from tests import reference
@@ -70,7 +70,7 @@ def split_contexts(
 def scanned(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Each rule holds both for lines that the scanner takes apart and for those that the engine does."""
     if request.param != "scanned":
-        monkeypatch.setattr(scanner, "is_there", lambda: False)
+        monkeypatch.setattr(compiled, "is_there", lambda: False)
     return bool(request.param == "scanned")
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from loader import context, scanner, split
+from loader import compiled, context, split
 from tests import reference, test_context
 from tests.test_flatten_property import compare
 
@@ -105,7 +105,7 @@ def test_what_is_known_is_told_from_the_rest(seed: int) -> None:
     members = test_context.members_of(*first)
     wrong = []
     for scanned in (True, False):
-        with mock.patch.object(scanner, "is_there", lambda scanned=scanned: scanned):
+        with mock.patch.object(compiled, "is_there", lambda scanned=scanned: scanned):
             found = test_context.read(texts, first)
         for text, each in zip(texts, found, strict=True):
             json, members_ = test_context.expected(members, text)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from loader import scanner
+from loader import compiled, scanner
 from tests import event_lines
 from tests.event_lines import Scan, event
 
@@ -219,7 +219,7 @@ def test_texts_that_are_hard_to_tell_apart_have_hashes_of_their_own(scan: Scan) 
     """Else each is compared with all: here the words of 8 bytes that a text is made of differ in the same way."""
     words = [f"{at:07}" for at in range(3000)]
     scan(event_lines.batch([context(f'{{"app":"{word}z{word}"}}') for word in words]))
-    slots = scan.scanner._texts.slots.view(np.uint64).reshape(-1, scanner._SLOT // 8)
+    slots = scan.scanner._texts.slots.view(np.uint64).reshape(-1, compiled._SLOT // 8)
     hashes = slots[slots[:, 3] != 0, 0]  # the id, and whether the place is used
     assert len(hashes) == len(set(hashes.tolist())) == 3000
 
