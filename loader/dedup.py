@@ -26,11 +26,13 @@ def drop_duplicates(
                 """,
                 {"files": list(files), "call": call, "window": window_days},
             )
+    # By the hash first: few ids have that of another, and numbers are told apart in less time and memory than texts.
     connection.execute("""
         INSERT INTO loser
-        WITH left_over AS (SELECT pos, call, id, received_at FROM item WHERE pos NOT IN (SELECT pos FROM loser)),
-            repeated AS (SELECT call, id FROM left_over GROUP BY call, id HAVING count(*) > 1)
-        SELECT pos FROM left_over JOIN repeated USING (call, id)
+        WITH left_over AS (
+                SELECT pos, call, id, received_at, hash(call, id) AS hash FROM item WHERE pos NOT IN (SELECT pos FROM loser)
+            ), suspect AS (SELECT hash FROM left_over GROUP BY hash HAVING count(*) > 1)
+        SELECT pos FROM left_over SEMI JOIN suspect USING (hash)
         QUALIFY row_number() OVER (PARTITION BY call, id ORDER BY received_at, pos) > 1
     """)
     duplicates = connection.execute("""

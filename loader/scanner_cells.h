@@ -198,7 +198,9 @@ static at cells_of(at p, struct cells *cells, const struct paths *paths, int32_t
         bool inside = number && paths->first[number] && *p == '{';
         if (number)
             guess = paths->follows + number;
-        p = inside && depth < MAX_DEPTH ? cells_of(p, cells, paths, number, depth + 1) : value_end(p, &sketch);
+        if (inside && depth == MAX_DEPTH)
+            return NULL;
+        p = inside ? cells_of(p, cells, paths, number, depth + 1) : value_end(p, &sketch);
         if (!p || (number && paths->columns[number] >= 0 &&
                    !cell(cells, paths->columns[number], paths->cells[paths->columns[number]], begin, p)))
             return NULL;
@@ -223,7 +225,7 @@ void loader_cells(struct cells *cells, const struct paths *paths, int64_t column
         cells->end = cells->begin + size;
         at p = blank(cells->begin);
         p = size && *p == '{' ? cells_of(p, cells, paths, 0, 0) : NULL;
-        cells->taken[cells->row] = p && blank(p) == cells->end;
+        cells->taken[cells->row] = p && p <= cells->end && blank(p) >= cells->end; /* the next row may begin blank */
         for (int64_t column = 0; !cells->taken[cells->row] && column < columns; column++)
             cells->there[column][cells->row / 8] &= (uint8_t)~(1 << cells->row % 8);
     }
