@@ -1,7 +1,7 @@
 """Cells of columns, taken out of JSON objects by `scanner.c` at several times the engine's speed.
 
-Which cell a value makes is said in values.sql. Here are those of which it is certain what the engine would make: plain
-values in their type, and of other values the JSON text. An object with anything else in it is the engine's.
+Which cell a value makes is said in values.sql. Here are those of which it is certain what the engine would make. An
+object with any other of what is wanted in it is the engine's.
 """
 
 import ctypes
@@ -10,11 +10,20 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from loader.compiled import AHEAD, Texts, address, array, library, structure
+from loader.compiled import AHEAD, INSTANT, Texts, address, array, library, structure
 
 TEXT = pa.string_view()  # of the cells that are texts
-JSON = "JSON"  # in place of a type: the value's own JSON, whatever it is
-_TYPES = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "BOOLEAN": pa.bool_(), "VARCHAR": TEXT, JSON: TEXT}
+# What is wanted of a path, and the type of such cells. MIXED: text of whatever it is. JSON: as it is written.
+_TYPES = {
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "BOOLEAN": pa.bool_(),
+    "TIMESTAMPTZ": INSTANT,
+    "VARCHAR": TEXT,
+    "MIXED": TEXT,
+    "ARRAY": TEXT,
+    "JSON": TEXT,
+}
 _CODES = {name: code for code, name in enumerate(_TYPES, 1)}
 _VIEW = 16  # bytes of a place of a text
 
@@ -25,7 +34,7 @@ _CellsStruct = structure(
 
 
 class Paths:
-    """Different paths in JSON objects, by name: their keys from the root, and the type of their cells (or `JSON`)."""
+    """Different paths in JSON objects, by name: their keys from the root, and which cells are wanted."""
 
     def __init__(self, wanted: Mapping[str, tuple[tuple[str, ...], str]]):
         self._types = {name: type_ for name, (_, type_) in wanted.items()}
@@ -52,7 +61,7 @@ class Paths:
 
     def take(self, objects: pa.Array) -> tuple[np.ndarray, dict[str, pa.Array]]:
         """The cells of these objects (large_string; NULL: none), by name; and of which of them they were taken: of the
-        others there are none."""
+        others there are none. No object has a key twice (else what is taken of it may not be what the engine takes)."""
         rows = len(objects)
         _, offsets, data = objects.buffers()
         data = data or pa.py_buffer(b"")

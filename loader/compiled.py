@@ -21,6 +21,7 @@ KEPT = pa.schema(
         ("kind", pa.uint64()),
     ]
 )
+INSTANT = pa.timestamp("us", "Etc/UTC")  # as the engine calls UTC
 AHEAD = 32  # more bytes than are read behind a text
 _NO_KIND = (1 << 64) - 1
 _SLOT = 32  # bytes of a place for a hash

@@ -30,7 +30,8 @@ def drop_duplicates(
     connection.execute("""
         INSERT INTO loser
         WITH left_over AS (
-                SELECT pos, call, id, received_at, hash(call, id) AS hash FROM item WHERE pos NOT IN (SELECT pos FROM loser)
+                SELECT pos, call, id, received_at, hash(call, id) AS hash FROM item
+                WHERE pos NOT IN (SELECT pos FROM loser)
             ), suspect AS (SELECT hash FROM left_over GROUP BY hash HAVING count(*) > 1)
         SELECT pos FROM left_over SEMI JOIN suspect USING (hash)
         QUALIFY row_number() OVER (PARTITION BY call, id ORDER BY received_at, pos) > 1

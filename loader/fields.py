@@ -132,11 +132,9 @@ def of_text(relation: str, full_event: bool, lists: Lists, members: Sequence[str
 
 def of_usual(full_event: bool, members: Sequence[str]) -> str:
     """The same from `usual`, what the scanner made of lines (loader.scanner)."""
-    same = ", ".join(field for field, name in SCALARS.items() if field == name)
-    scalars = ", ".join(
-        _of_call(field, f'unescaped("{field}", escaped)') + f" AS {name}" for field, name in SCALARS.items()
-    )
-    times, bad_times = _times({field: f'unescaped("{field}", escaped)' for field in DATETIMES})
+    named = {**SCALARS, **DATETIMES}
+    same = ", ".join(field for field, name in named.items() if field == name)
+    given = ", ".join(_of_call(field, f'"{field}"') + f" AS {name}" for field, name in named.items())
 
     def own(column: str) -> str:
         return f"""CASE WHEN call IN {_calls(TRAIT_CALLS)} THEN traits{column} ELSE properties{column} END
@@ -151,12 +149,11 @@ def of_usual(full_event: bool, members: Sequence[str]) -> str:
             NULL::VARCHAR AS default_sent_at, {OF_FILE}
         FROM usual
     ), typed AS (
-        SELECT * EXCLUDE ({same}), {scalars}, {times}, {own("")}, {own("_shape")}, {own("_plain")} FROM fields
+        SELECT * EXCLUDE ({same}), {given}, {own("")}, {own("_shape")}, {own("_plain")} FROM fields
     ), looked AS (
-        SELECT *, coalesce(own_received_at > latest OR {bad_times}, false) AS odd, {_UNNAMED} AS unnamed
-        FROM typed
+        SELECT *, coalesce(own_received_at > latest, false) AS odd, {_UNNAMED} AS unnamed FROM typed
     )
-    {_select(parts, "unescaped(ip, escaped)", full_event)} FROM looked
+    {_select(parts, "ip", full_event)} FROM looked
     """
 
 

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from loader import books
 from loader.calls import TRACK, rule_columns
-from loader.cells import JSON, Paths
+from loader.cells import Paths
 from loader.db import literal, quote
-from loader.leaf_sql import Values, cell_of, cell_type, direct_type
+from loader.leaf_sql import Values, cell_of, cell_type, taken_as
 from loader.records import COLUMN, NO_TABLE, Leaf, TablePlan, Target
 from loader.scanner import index
 from loader.schema import Column
@@ -283,10 +283,10 @@ def quick(plan: TablePlan) -> Cells | None:
     for column, cells in _common_cells(plan).items():
         names, each = [_staged(*cell) for cell in cells], []
         for name, (leaf, type_) in zip(names, cells, strict=True):
-            direct = direct_type(leaf, type_)
+            what = taken_as(leaf, type_)
             if not _is_staged(leaf):
-                wanted.setdefault(leaf.part.json, {})[name] = leaf.keys, direct[0] if direct else JSON
-            each.append(name if direct or _is_staged(leaf) else cell_of(name, leaf, type_))
+                wanted.setdefault(leaf.part.json, {})[name] = leaf.keys, what or "JSON"
+            each.append(name if what or _is_staged(leaf) else cell_of(name, leaf, type_))
         if len(each) == 1 and each == names:
             taken[column] = names[0]
         else:

@@ -45,6 +45,13 @@ _PLAIN = {
     ("BOOLEAN", "BOOLEAN"): ("BOOLEAN", "{}"),
     ("BOOLEAN", "VARCHAR"): ("VARCHAR", "{}"),
 }
+# Others of which `cells` can take many as they are, and what it calls these.
+_TAKEN = {
+    ("VARCHAR", "TIMESTAMPTZ"): "TIMESTAMPTZ",
+    ("ARRAY", "JSON"): "ARRAY",
+    ("ARRAY", "VARCHAR"): "ARRAY",
+    ("", "VARCHAR"): "MIXED",
+}
 # Per kind: the classes of plain values, which fit their column as they are.
 _PLAIN_CLASSES = {"VARCHAR": {"VARCHAR"}, "BIGINT": {"BIGINT"}, "DOUBLE": {"DOUBLE"}, "NUMBER": {"BIGINT", "DOUBLE"}}
 
@@ -88,6 +95,12 @@ def direct_type(leaf: Leaf, type_: str) -> tuple[str, str] | None:
     """The type in which values of a leaf can be had where cells are wanted of the type (or of what `cell_type` says),
     and SQL of the cell of one, if they are all plain."""
     return _PLAIN.get((leaf.kind or "", type_)) if leaf.plain and not leaf.kept else None
+
+
+def taken_as(leaf: Leaf, type_: str) -> str | None:
+    """What `cells` calls such cells; None: it has none."""
+    direct = direct_type(leaf, type_)
+    return direct[0] if direct else None if leaf.kept else _TAKEN.get((leaf.kind or "", type_))
 
 
 def cell_of(json: str, leaf: Leaf, type_: str) -> str:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from loader import books, compiled, flatten
 from loader.calls import PARTITION, TRACK
 from loader.cells import TEXT, Paths
+from loader.compiled import INSTANT
 from loader.delta import DeltaFile
 from loader.parquet import ParquetFile
 from loader.records import NO_TABLE, TablePlan
@@ -25,14 +26,13 @@ from loader.schema import Column
 from loader.store import ROWS_TO_COMPRESS, Written, table_folder
 
 _USED = 2  # rows for each different text, on average, at least: else a file gets a dictionary of its own
-_INSTANT = pa.timestamp("us", "Etc/UTC")  # as the engine calls UTC
 _TYPES = {
     "BIGINT": pa.int64(),
     "DOUBLE": pa.float64(),
     "BOOLEAN": pa.bool_(),
     "VARCHAR": pa.large_string(),
     "JSON": pa.large_string(),
-    "TIMESTAMPTZ": _INSTANT,
+    "TIMESTAMPTZ": INSTANT,
     "DATE": pa.date32(),
 }
 
@@ -155,7 +155,7 @@ class Table:
         for column in columns:
             type_ = self._type(column)
             if column.name == "uuid_ts":
-                array = pa.repeat(pa.scalar(self.loaded_at, _INSTANT), run.num_rows)
+                array = pa.repeat(pa.scalar(self.loaded_at, INSTANT), run.num_rows)
             elif column.name in cells.taken:
                 array = run.column(cells.taken[column.name])
             elif made is not None and column.name in cells.names:

@@ -35,18 +35,19 @@ static bool as_view(int32_t *view, at text, int64_t size, int32_t buffer, int64_
 
 #include "scanner_json.h"
 #include "scanner_texts.h"
+#include "scanner_times.h"
 #include "scanner_cells.h"
 
 #define NO_KIND UINT64_MAX
 
-enum role { OTHER, TEXT, CALL, OBJECT, CONTEXT };
+enum role { OTHER, TEXT, TIME, CALL, OBJECT, CONTEXT };
 enum { MAX_MEMBERS = 128, MAX_LINE = 8 << 20 }; /* longer ones may nest less: fields.py, DEPTH */
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
     const uint8_t *roles;                   /* by field */
-    const int32_t *columns;                 /* by field: the column of `views`; of an object, `shapes` and `plain`, too */
-    int64_t views, objects, ids;            /* numbers of columns */
+    const int32_t *columns; /* by field: that of `views` (of an object, `shapes` and `plain`, too), or of `times` */
+    int64_t views, times, objects, ids; /* numbers of columns */
     int64_t ip;                             /* the member that is the column `ip`, -1: none */
     int64_t ip_column;
 };
@@ -58,17 +59,20 @@ struct batch {
     int64_t lines;
     uint8_t *taken;   /* by line: in, whether it may be; out, whether it was */
     int32_t *views;   /* column, row: as Arrow has them */
+    int64_t *times;   /* datetime, row */
     uint64_t *shapes; /* object, row */
     int32_t *ids;     /* member, row: of the member's text */
     /* Bits, by column and row: */
     uint8_t *there;     /* whether a view is; that of an object goes for its shape, too */
+    uint8_t *has_time;
     uint8_t *has_id;    /* whether a member's text is */
     uint8_t *plain;     /* of an object */
-    uint8_t *escaped;   /* one column: whether a text is written with backslashes */
+    uint8_t *unescaped; /* room for texts that are written with backslashes: the second buffer of `views` */
     uint8_t *sketch;    /* room for the text of a line */
     uint8_t *line;      /* room for a line and what is read behind it */
     int64_t rows;       /* out */
     int64_t texts;      /* out: of members */
+    int64_t unescaped_size; /* out */
     const uint8_t *begin; /* of the line at hand, wherever it is */
     int64_t offset;       /* of that line in `data` */
 };
@@ -109,8 +113,17 @@ void loader_move(struct texts *texts, const struct slot *slots, int64_t count) {
 
 static void view(struct batch *batch, int64_t column, at begin, at end) {
     int32_t *view = batch->views + 4 * (column * batch->lines + batch->rows);
-    mark(batch->there, batch, column, true);
     as_view(view, begin, end - begin, 0, begin - batch->begin + batch->offset);
+    mark(batch->there, batch, column, true);
+}
+
+static void unescaped_view(struct batch *batch, int64_t column, at begin, at end) {
+    int32_t *view = batch->views + 4 * (column * batch->lines + batch->rows);
+    uint8_t *text = batch->unescaped + batch->unescaped_size;
+    int64_t size = unescape(begin, end, text) - text;
+    as_view(view, text, size, 1, batch->unescaped_size);
+    batch->unescaped_size += size;
+    mark(batch->there, batch, column, true);
 }
 
 /* A text: a string, or an integer that is its own text. Empty is as good as none. */
@@ -130,10 +143,22 @@ static at text(at p, struct batch *batch, const struct layout *layout, int64_t c
     if (call && (escaped || known(layout->calls, begin, end) < 0))
         return NULL;
     if (escaped)
-        mark(batch->escaped, batch, 0, true);
-    if (end > begin)
+        unescaped_view(batch, column, begin, end);
+    else if (end > begin)
         view(batch, column, begin, end);
     return p;
+}
+
+/* A datetime; empty is as good as none. */
+static at datetime(at p, struct batch *batch, int64_t column) {
+    bool escaped = false;
+    at end;
+    if (*p != '"' || !(end = string_end(p + 1, &escaped)))
+        return NULL;
+    if (end == p + 1)
+        return end + 1;
+    mark(batch->has_time, batch, column, true);
+    return instant_of(p + 1, end, batch->times + column * batch->lines + batch->rows) ? end + 1 : NULL;
 }
 
 static uint64_t shape_of(struct texts *shapes, at sketch, at end) {
@@ -251,6 +276,8 @@ static at event(at p, struct batch *batch, const struct layout *layout, const st
             p = word_end(p, &kind);
         else if (role == TEXT)
             p = text(p, batch, layout, column, false);
+        else if (role == TIME)
+            p = datetime(p, batch, column);
         else if (role == CALL)
             called = (p = text(p, batch, layout, column, true));
         else if (role == OBJECT)
@@ -274,7 +301,8 @@ static void clear(struct batch *batch, const struct layout *layout) {
         mark(batch->there, batch, column, false);
     for (int64_t member = 0; member < layout->ids; member++)
         mark(batch->has_id, batch, member, false);
-    mark(batch->escaped, batch, 0, false);
+    for (int64_t column = 0; column < layout->times; column++)
+        mark(batch->has_time, batch, column, false);
 }
 
 /* Makes a line the one at hand: a newline ends it, and AHEAD bytes behind that can be read. Gives that end. */
@@ -292,7 +320,7 @@ static at begin(struct batch *batch, int64_t line) {
 }
 
 void loader_scan(struct batch *batch, const struct layout *layout, struct texts *texts, struct texts *shapes) {
-    batch->rows = batch->texts = 0;
+    batch->rows = batch->texts = batch->unescaped_size = 0;
     for (int64_t line = 0; line < batch->lines; line++) {
         struct members members;
         bool may_be = batch->taken[line] && batch->offsets[line + 1] - batch->offsets[line] <= MAX_LINE;

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from loader.calls import CALL_TABLES
-from loader.compiled import AHEAD, Texts, address, array, library, structure
+from loader.compiled import AHEAD, INSTANT, Texts, address, array, library, structure
 
 MAX_FIELDS = 64
 PLACE = (("file_id", pa.int32()), ("ordinal", pa.int64()), ("line", pa.int64()))  # taken over from the lines
-_OTHER, _TEXT, _CALL, _OBJECT, _CONTEXT = range(5)
+_OTHER, _TEXT, _TIME, _CALL, _OBJECT, _CONTEXT = range(6)
 _MOST, _BYTES = 1 << 20, 64 << 20  # texts that are kept at a time, and their bytes
 _SHORTEST = 5  # bytes that a member, or an object, takes at least
 
@@ -28,22 +28,22 @@ def index(member: int) -> str:
     return f"i{member}"
 
 
-_LayoutStruct = structure("layout", "fields members calls roles columns views# objects# ids# ip# ip_column#")
+_LayoutStruct = structure("layout", "fields members calls roles columns views# times# objects# ids# ip# ip_column#")
 _BatchStruct = structure(
     "batch",
-    """data size# offsets lines# taken views shapes ids there has_id plain escaped sketch line rows# texts#
-    begin offset#""",
+    """data size# offsets lines# taken views times shapes ids there has_time has_id plain unescaped sketch line
+    rows# texts# unescaped_size# begin offset#""",
 )
 
 
-def schema(texts: Sequence[str], objects: Sequence[str], members: Sequence[str]) -> pa.Schema:
+def schema(texts: Sequence[str], times: Sequence[str], objects: Sequence[str], members: Sequence[str]) -> pa.Schema:
     """Of what a scanner makes of lines. `_shape`, `_plain`: of an object; see values.sql, shape_of and all_plain."""
     return pa.schema(
         [
             *PLACE,
             ("text", pa.string()),
-            ("escaped", pa.bool_()),
             *((name, pa.string_view()) for name in _views(texts, objects)),
+            *((name, INSTANT) for name in times),
             *((f"{name}_shape", pa.uint64()) for name in objects),
             *((f"{name}_plain", pa.bool_()) for name in objects),
             *((index(at), pa.int32()) for at in range(len(members))),
@@ -64,24 +64,26 @@ class Scanned:
     rows: int
     taken: np.ndarray
     views: np.ndarray
+    times: np.ndarray
     shapes: np.ndarray
     ids: np.ndarray
     there: np.ndarray
+    has_time: np.ndarray
     has_id: np.ndarray
     plain: np.ndarray
-    escaped: np.ndarray
+    unescaped: np.ndarray
 
     def events(self, schema: pa.Schema) -> pa.RecordBatch:
         """The usual events. schema: `schema` of the scanner's columns."""
         rows = self.rows
         usual = self.lines if rows == len(self.taken) else self.lines.filter(pa.array(self.taken))
-        data = self.lines.column("text").buffers()[2] or pa.py_buffer(b"")
+        texts = self.lines.column("text").buffers()[2] or pa.py_buffer(b""), pa.py_buffer(self.unescaped)
         has_object = self.there[len(self.there) - len(self.shapes) :]
         columns = [
             *(usual.column(name) for name, _ in PLACE),
             usual.column("text"),
-            *(array(pa.bool_(), rows, None, each) for each in self.escaped),
-            *(array(pa.string_view(), rows, *each, data) for each in zip(self.there, self.views, strict=True)),
+            *(array(pa.string_view(), rows, *each, *texts) for each in zip(self.there, self.views, strict=True)),
+            *(array(INSTANT, rows, *each) for each in zip(self.has_time, self.times, strict=True)),
             *(array(pa.uint64(), rows, *each) for each in zip(has_object, self.shapes, strict=True)),
             *(array(pa.bool_(), rows, None, each) for each in self.plain),
             *(array(pa.int32(), rows, *each) for each in zip(self.has_id, self.ids, strict=True)),
@@ -92,8 +94,9 @@ class Scanned:
 class Scanner:
     """Takes batches of lines apart.
 
-    texts, objects: the top-level keys whose values become columns, and those in which free keys are. others: other ones
-    that events have. members: of contexts. keep: gets the texts of members, as tables of `KEPT`.
+    texts, times, objects: the top-level keys whose values become columns, as texts or instants, and those in which free
+    keys are. others: other ones that events have. members: of contexts. keep: gets the texts of members, as tables of
+    `KEPT`.
 
     found: how many texts of members the events so far have.
     """
@@ -101,17 +104,20 @@ class Scanner:
     def __init__(
         self,
         texts: Sequence[str],
+        times: Sequence[str],
         objects: Sequence[str],
         others: Sequence[str],
         members: Sequence[str],
         keep: Callable[[pa.Table], None],
     ):
         views = _views(texts, objects)
-        self._views, self._objects, self._members, self._keep = len(views), len(objects), len(members), keep
-        roles = {"type": _CALL, "context": _CONTEXT} | dict.fromkeys(texts, _TEXT) | dict.fromkeys(objects, _OBJECT)
+        self._views, self._times, self._objects, self._members = map(len, (views, times, objects, members))
+        self._keep = keep
+        roles = {"type": _CALL, "context": _CONTEXT} | dict.fromkeys(texts, _TEXT) | dict.fromkeys(times, _TIME)
+        roles |= dict.fromkeys(objects, _OBJECT)
         fields = roles | dict.fromkeys([key for key in others if key not in roles], _OTHER)
         known = [*fields][:MAX_FIELDS]
-        columns = {key: at for at, key in enumerate(views)}
+        columns = {key: at for keys in (views, times) for at, key in enumerate(keys)}
         self._known = [Texts.of(keys) for keys in (known, members, [*CALL_TABLES])]
         self._roles = np.array([fields[key] for key in known], np.uint8)
         self._columns = np.array([columns.get(key, -1) for key in known], np.int32)
@@ -120,6 +126,7 @@ class Scanner:
             address(self._roles),
             address(self._columns),
             self._views,
+            self._times,
             self._objects,
             self._members,
             members.index("ip") if "ip" in members else -1,
@@ -150,11 +157,12 @@ class Scanner:
         taken = lines.column("fault").is_null().to_numpy(zero_copy_only=False).copy()
         if not self._make_room(count, size):
             taken[:] = False
-        numbers = self._views, self._members, self._objects, 1
-        there, has_id, plain, escaped = (np.zeros((columns, (count + 7) // 8), np.uint8) for columns in numbers)
-        views = np.empty((self._views, count, 4), np.int32)
+        numbers = self._views, self._times, self._members, self._objects
+        there, has_time, has_id, plain = (np.zeros((columns, (count + 7) // 8), np.uint8) for columns in numbers)
+        views, times = np.empty((self._views, count, 4), np.int32), np.empty((self._times, count), np.int64)
         shapes, ids = np.empty((self._objects, count), np.uint64), np.empty((self._members, count), np.int32)
-        arrays = (taken, views, shapes, ids, there, has_id, plain, escaped)
+        unescaped = np.empty(size, np.uint8)
+        arrays = (taken, views, times, shapes, ids, there, has_time, has_id, plain, unescaped)
         room = np.empty(size, np.uint8), np.empty(size + AHEAD, np.uint8)
         addresses = [address(each) for each in (*arrays, *room)]
         batch = _BatchStruct(data.address, data.size, address(bounds), count, *addresses)

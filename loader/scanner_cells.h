@@ -1,7 +1,10 @@
 /* Cells of columns, taken out of JSON objects. An object of which it is not certain that the engine would make the same
  * of it is left to the engine. The objects are known to be valid; AHEAD bytes behind each can be read. */
 
-enum cell { NO_CELL, BIGINT_CELL, DOUBLE_CELL, BOOLEAN_CELL, VARCHAR_CELL, JSON_CELL };
+/* MIXED: text of whatever it is. JSON: as it is written. */
+enum cell { NO_CELL, BIGINT_CELL, DOUBLE_CELL, BOOLEAN_CELL, TIMESTAMPTZ_CELL, VARCHAR_CELL, MIXED_CELL, ARRAY_CELL,
+            JSON_CELL };
+enum { SHORT_DIGITS = 15 }; /* a number with no more is the shortest text of its double */
 enum { DECIMAL_DIGITS = 19, WORD_BITS = 64, DOUBLE_BITS = 53, EXPONENT_BIAS = 1023 };
 
 /* Keys by the object that they are in. Number 0 is the whole object; its keys come first, then theirs, so that the keys
@@ -62,10 +65,8 @@ static bool double_of(at p, at end, double *number) {
         int shift = WORD_BITS + __builtin_clzll(digits);
         unsigned __int128 dividend = (unsigned __int128)digits << shift, quotient = dividend / power;
         bool rest = dividend % power;
-        for (; quotient >> WORD_BITS; shift--) {
-            rest |= quotient & 1;
-            quotient >>= 1;
-        }
+        for (; quotient >> WORD_BITS; shift--)
+            quotient >>= 1; /* without a rest these bits are 0 */
         uint64_t bits = (uint64_t)(EXPONENT_BIAS - shift) << (DOUBLE_BITS - 1);
         double scale;
         memcpy(&scale, &bits, sizeof scale);
@@ -74,37 +75,6 @@ static bool double_of(at p, at end, double *number) {
     if (negative)
         *number = -*number;
     return true;
-}
-
-static uint8_t *utf8(uint8_t *out, uint32_t code) {
-    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
-    *out++ = (uint8_t)(more ? (0xFF00 >> (more + 1) & 0xFF) | code >> 6 * more : code);
-    while (more--)
-        *out++ = (uint8_t)(0x80 | (code >> 6 * more & 0x3F));
-    return out;
-}
-
-/* The text of a string that is written with backslashes, all of them good. */
-static uint8_t *unescape(at p, at end, uint8_t *out) {
-    static const uint8_t written[] = "bfnrt", meant[] = "\b\f\n\r\t";
-    while (p < end) {
-        if (*p != '\\') {
-            *out++ = *p++;
-        } else if (p[1] != 'u') {
-            const uint8_t *found = memchr(written, p[1], sizeof written - 1);
-            *out++ = found ? meant[found - written] : p[1];
-            p += 2;
-        } else {
-            uint32_t code = (uint32_t)code_unit(p + 2);
-            p += 6;
-            if (code >= 0xD800 && code <= 0xDBFF) {
-                code = 0x10000 + ((code - 0xD800) << 10 | ((uint32_t)code_unit(p + 2) - 0xDC00));
-                p += 6;
-            }
-            out = utf8(out, code);
-        }
-    }
-    return out;
 }
 
 static bool text_cell(struct cells *cells, int32_t column, at begin, at end, bool escaped) {
@@ -122,44 +92,101 @@ static bool text_cell(struct cells *cells, int32_t column, at begin, at end, boo
     return as_view(view, begin, end - begin, buffer, offset);
 }
 
+/* Whether a number with a fraction is written as the engine would write it. */
+static bool is_short(at p, at end) {
+    at point = memchr(p, '.', (size_t)(end - p)), digit = p + (*p == '-');
+    bool whole = end - point == 2 && point[1] == '0', small = *digit == '0';
+    int64_t digits = end - digit - 1 - small;
+    for (at zero = point + 1; small && zero < end && *zero == '0'; zero++)
+        digits--;
+    if (small && !whole && end - point > 3 && !memcmp(point + 1, "000", 3))
+        return false; /* it may get an exponent */
+    return digits <= SHORT_DIGITS && (whole || end[-1] != '0');
+}
+
+/* Whether an array is written as the engine would write it. */
+static bool is_written_so(at p, at end) {
+    uint8_t kind;
+    bool plain = true;
+    while (p < end) {
+        if (*p == '"') {
+            for (p = string_stop(p + 1); *p == '\\'; p = string_stop(p + 2))
+                if (p[1] == 'u' || p[1] == '/')
+                    return false;
+            p++;
+        } else if (*p == '-' || (*p >= '0' && *p <= '9')) {
+            at begin = p;
+            if (!(p = number_end(p, &kind, &plain)) || (kind == 'd' && !is_short(begin, p)))
+                return false;
+        } else if (*p == ' ' || *p == '\t' || *p == '\r') {
+            return false;
+        } else {
+            p++;
+        }
+    }
+    return true;
+}
+
+static bool is_blank_array(at p, int64_t size) {
+    return size == 2 || (size == 4 && (!memcmp(p, "[[]]", 4) || !memcmp(p, "[\"\"]", 4)));
+}
+
+static bool string_cell(struct cells *cells, int32_t column, enum cell what, at p, at end) {
+    bool escaped = false;
+    string_end(p, &escaped);
+    if (what == TIMESTAMPTZ_CELL)
+        return instant_of(p, end, (int64_t *)cells->values[column] + cells->row);
+    if (what == MIXED_CELL && (escaped || looks_like_datetime(p, end)))
+        return false;
+    return (what == VARCHAR_CELL || what == MIXED_CELL) && text_cell(cells, column, p, end, escaped);
+}
+
+static bool number_cell(struct cells *cells, int32_t column, enum cell what, at p, at end) {
+    uint8_t kind;
+    bool plain = true;
+    if (!number_end(p, &kind, &plain))
+        return false;
+    if (what == DOUBLE_CELL)
+        return double_of(p, end, (double *)cells->values[column] + cells->row);
+    if (what == MIXED_CELL || (what == VARCHAR_CELL && kind != 'd'))
+        return (kind != 'd' || is_short(p, end)) && text_cell(cells, column, p, end, false);
+    if (what != BIGINT_CELL || kind == 'd')
+        return false;
+    ((int64_t *)cells->values[column])[cells->row] = digits_of(p, end);
+    return true;
+}
+
 /* Makes the cell of a value. False: the engine is to make it. */
 static bool cell(struct cells *cells, int32_t column, enum cell what, at p, at end) {
-    uint8_t kind, *there = cells->there[column] + cells->row / 8, bit = (uint8_t)(1 << cells->row % 8);
-    bool plain, escaped = false, full = true;
-    if (*p == 'n')
+    uint8_t *there = cells->there[column] + cells->row / 8, bit = (uint8_t)(1 << cells->row % 8);
+    bool text = what == VARCHAR_CELL || what == MIXED_CELL, made;
+    if (*p == 'n' || (what == MIXED_CELL && *p == '{'))
         return true;
     if (*there & bit)
         return false;
     if (what == JSON_CELL) {
-        full = text_cell(cells, column, p, end, false);
+        made = text_cell(cells, column, p, end, false);
     } else if (*p == '"') {
-        if (what != VARCHAR_CELL || !string_end(p + 1, &escaped))
-            return false;
-        if (end - p == 2) /* empty is as good as none */
+        if (end - p == 2 && (text || what == TIMESTAMPTZ_CELL)) /* empty is as good as none */
             return true;
-        full = text_cell(cells, column, p + 1, end - 1, escaped);
-    } else if (*p == 't' || *p == 'f') {
-        if (what == VARCHAR_CELL)
-            full = text_cell(cells, column, p, end, false);
-        else if (what != BOOLEAN_CELL)
+        made = string_cell(cells, column, what, p + 1, end - 1);
+    } else if (*p == '[') {
+        if ((what != ARRAY_CELL && what != MIXED_CELL) || !is_written_so(p, end))
             return false;
-        else
+        if (is_blank_array(p, end - p))
+            return true;
+        made = text_cell(cells, column, p, end, false);
+    } else if (*p == '{') {
+        return false;
+    } else if (*p == 't' || *p == 'f') {
+        made = text ? text_cell(cells, column, p, end, false) : what == BOOLEAN_CELL;
+        if (what == BOOLEAN_CELL)
             cells->values[column][cells->row / 8] |= (uint8_t)(*p == 't' ? bit : 0);
-    } else if (*p == '{' || *p == '[' || !number_end(p, &kind, &plain)) {
-        return false;
-    } else if (what == DOUBLE_CELL) {
-        full = double_of(p, end, (double *)cells->values[column] + cells->row);
-    } else if (kind == 'd') {
-        return false;
-    } else if (what == BIGINT_CELL) {
-        ((int64_t *)cells->values[column])[cells->row] = digits_of(p, end);
-    } else if (what == VARCHAR_CELL) {
-        full = text_cell(cells, column, p, end, false);
     } else {
-        return false;
+        made = number_cell(cells, column, what, p, end);
     }
-    *there |= bit;
-    return full;
+    *there |= (uint8_t)(made ? bit : 0);
+    return made;
 }
 
 /* From a key to its value. number: of the key, if it is a wanted one, else 0. */
@@ -169,7 +196,8 @@ static at wanted_key(at p, const struct cells *cells, const struct paths *paths,
     bool escaped;
     if (*guess) {
         int64_t begin = *guess > 1 ? paths->keys->ends[*guess - 2] : 0, size = paths->keys->ends[*guess - 1] - begin;
-        if (cells->end - p > size + 1 && p[size + 1] == '"' && !memcmp(p + 1, paths->keys->bytes + begin, (size_t)size)) {
+        if (*p == '"' && cells->end - p > size + 1 && p[size + 1] == '"' &&
+            !memcmp(p + 1, paths->keys->bytes + begin, (size_t)size)) {
             *number = *guess;
             p = blank(p + size + 2);
             return *p == ':' ? blank(p + 1) : NULL;

@@ -86,6 +86,37 @@ static inline at string_end(at p, bool *escaped) {
     return escaped_end(p);
 }
 
+static uint8_t *utf8(uint8_t *out, uint32_t code) {
+    int more = code < 0x80 ? 0 : code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    *out++ = (uint8_t)(more ? (0xFF00 >> (more + 1) & 0xFF) | code >> 6 * more : code);
+    while (more--)
+        *out++ = (uint8_t)(0x80 | (code >> 6 * more & 0x3F));
+    return out;
+}
+
+/* The text of a string that is written with backslashes, all of them good. */
+static uint8_t *unescape(at p, at end, uint8_t *out) {
+    static const uint8_t written[] = "bfnrt", meant[] = "\b\f\n\r\t";
+    while (p < end) {
+        if (*p != '\\') {
+            *out++ = *p++;
+        } else if (p[1] != 'u') {
+            const uint8_t *found = memchr(written, p[1], sizeof written - 1);
+            *out++ = found ? meant[found - written] : p[1];
+            p += 2;
+        } else {
+            uint32_t code = (uint32_t)code_unit(p + 2);
+            p += 6;
+            if (code >= 0xD800 && code <= 0xDBFF) {
+                code = 0x10000 + ((code - 0xD800) << 10 | ((uint32_t)code_unit(p + 2) - 0xDC00));
+                p += 6;
+            }
+            out = utf8(out, code);
+        }
+    }
+    return out;
+}
+
 static at number_end(at p, uint8_t *kind, bool *plain) {
     at begin = p;
     *kind = 'i';
@@ -152,6 +183,8 @@ static at sketched_key(at p, struct sketch *sketch) {
     return p;
 }
 
+static bool looks_like_datetime(at text, at end) { return *text <= '9' && end - text >= 10 && text[4] == '-'; }
+
 static at scalar_end(at p, struct sketch *sketch) {
     uint8_t kind = 's';
     if (*p == '"') {
@@ -162,7 +195,7 @@ static at scalar_end(at p, struct sketch *sketch) {
             return NULL;
         if (p == begin && sketch->blanks && !sketch->lists)
             kind = 'e';
-        else if (p == begin || escaped || (*begin <= '9' && p - begin >= 10 && begin[4] == '-'))
+        else if (p == begin || escaped || looks_like_datetime(begin, p))
             sketch->plain = false;
         p++;
     } else {

@@ -22,7 +22,7 @@ from loader.leaf_sql import JSON_PARTS
 from loader.records import LINES, FileRead
 
 SAMPLE_LINES, SAMPLE_BYTES = 2000, 16 << 20  # of the two what comes first, if there is so much
-_TEXTS, _OBJECTS = (*fields.SCALARS, *fields.DATETIMES), fields.OBJECTS[1:]  # all but the context
+_TEXTS, _TIMES, _OBJECTS = tuple(fields.SCALARS), tuple(fields.DATETIMES), fields.OBJECTS[1:]  # all but the context
 # What a batch envelope holds.
 _ELEMENTS = "json_extract(text, '$.batch[*]')"
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
@@ -123,13 +123,13 @@ def _scan(
 ) -> tuple[str | None, list[int]]:
     """Makes `item` of the lines that are usual events. A relation of the others, to be read once, None if there are
     none; and by member, how many ids its texts have got."""
-    members, schema = learnt.members, scanner.schema(_TEXTS, _OBJECTS, learnt.members)
+    members, schema = learnt.members, scanner.schema(_TEXTS, _TIMES, _OBJECTS, learnt.members)
     every = itertools.chain(first, lines)
     usual: Iterator[pa.RecordBatch] = iter(())
     scan = None
     if compiled.is_there():
         keep = partial(context.keep, connection.cursor(), members)
-        scan = scanner.Scanner(_TEXTS, _OBJECTS, learnt.keys, members, keep)
+        scan = scanner.Scanner(_TEXTS, _TIMES, _OBJECTS, learnt.keys, members, keep)
     if scan and scan.suits(first):
         connection.register("waiting", LINES.empty_table())
         connection.execute("CREATE TABLE unusual AS FROM waiting")

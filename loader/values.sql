@@ -96,10 +96,6 @@ CREATE MACRO scalar(t, doc, pointer) AS CASE WHEN is_container(t, doc, pointer) 
         THEN json_extract_string(doc, pointer)
     ELSE nullif(t, '') END;
 
--- The text of a JSON string as it is written, without its quotes; escaped: whether it may have backslashes.
-CREATE MACRO unescaped(t, escaped) AS CASE WHEN escaped AND contains(t, '\') THEN json_extract_string('"' || t || '"', '$')
-    ELSE t END;
-
 -- What an object looks like: equal for objects with the same keys in the same order and the same kinds throughout.
 -- In brackets, because `$..*` leaves out the root itself.
 CREATE MACRO shape_of(doc) AS CASE WHEN doc IS NOT NULL

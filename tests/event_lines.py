@@ -283,15 +283,15 @@ class Scan:
 
 
 def new_scan(members: Sequence[str] = MEMBERS, others: Sequence[str] = OTHERS) -> Scan:
-    texts, kept = (*FIELDS, *TIMES), list[pa.Table]()
+    kept = list[pa.Table]()
 
     def keep(table: pa.Table) -> None:
         assert table.schema == compiled.KEPT
         table.validate(full=True)
         kept.append(table)
 
-    schema = scanner.schema(texts, OBJECTS, members)
-    return Scan(scanner.Scanner(texts, OBJECTS, others, members, keep), schema, kept)
+    schema = scanner.schema(FIELDS, TIMES, OBJECTS, members)
+    return Scan(scanner.Scanner(FIELDS, TIMES, OBJECTS, others, members, keep), schema, kept)
 
 
 def scan_all(seeds: Sequence[int], many: int = 1000) -> int:

@@ -1,6 +1,7 @@
 """What the scanner makes of lines, and which texts of members it keeps."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,8 @@ def rows(scan: Scan, *lines: str) -> list[dict[str, Any]]:
 def test_what_is_made_of_a_line(scan: Scan) -> None:
     line = (
         '{"messageId":"m","type":"identify","userId":7,"anonymousId":"","channel":null,"name":"exactly12byt",'
-        r'"event":"exactly13byte","groupId":"\u00e9","sentAt":" 2024-05-06 ","other":5,"request_ip":"日本語日本語",'
+        r'"event":"exactly13byte","groupId":"\u00e9","sentAt":"2024-05-06 07:08","timestamp":"",'
+        '"other":5,"request_ip":"日本語日本語",'
         '"context":{"wifi": [1 ,2] ,"ip":"192.0.2.1","app":null,"page":{ } },'
         r'"properties": { "a" : "\/" } ,"traits":{ },"userProperties":null}' + "\n"
     )
@@ -47,14 +49,13 @@ def test_what_is_made_of_a_line(scan: Scan) -> None:
         "ordinal": 0,
         "line": 1,
         "text": line,
-        "escaped": True,
         "type": "identify",
         "messageId": "m",
         "userId": "7",
         "name": "exactly12byt",
         "event": "exactly13byte",
-        "groupId": r"\u00e9",
-        "sentAt": " 2024-05-06 ",
+        "groupId": "é",
+        "sentAt": datetime(2024, 5, 6, 7, 8, tzinfo=UTC),
         "request_ip": "日本語日本語",
         "ip": "192.0.2.1",
         "properties": r'{ "a" : "\/" }',
@@ -82,27 +83,37 @@ def test_nothing_is_left_of_a_line_that_is_not_taken(scan: Scan) -> None:
         "ordinal": 1,
         "line": 2,
         "text": END,
-        "escaped": False,
         "type": "track",
     }
     assert scan.scanner.found == 0
 
 
 @pytest.mark.parametrize(
-    ("rest", "escaped"),
+    ("written", "text"),
     [
-        (r'"userId":"\n"', True),
-        (r'"sentAt":"\n"', True),
-        (r'"context":{"ip":"\n"}', True),
-        (r'"context":{"app":"\n"}', False),
-        (r'"properties":{"a":"\n"}', False),
-        (r'"other":"\n"', False),
-        ('"userId":"u"', False),
+        (r"\"\\\/\b\f\n\r\t", '"\\/\b\f\n\r\t'),
+        (r"A\u00e9\u20ac\uD83D\uDE00é", "Aé€😀é"),
+        (r"\u0041 text that is longer than twelve bytes \u007f", "A text that is longer than twelve bytes \x7f"),
     ],
 )
-def test_which_events_have_texts_with_escapes(scan: Scan, rest: str, escaped: bool) -> None:
-    (row,) = rows(scan, event(rest))
-    assert row["escaped"] is escaped
+def test_texts_that_are_written_with_backslashes(scan: Scan, written: str, text: str) -> None:
+    begun = event(f'"userId":"{written}","new":1')  # not usual
+    other = event(rf'"context":{{"ip":"{written}"}},"userId":"\t","groupId":"{written}"')
+    events, taken = scan(event_lines.batch([begun, event(f'"userId":"{written}","sentAt":""'), other, begun]))
+    assert taken == [False, True, True, False]
+    events.validate(full=True)
+    found = [{key: row[key] for key in ("userId", "ip", "groupId", "sentAt")} for row in events.to_pylist()]
+    assert found == [
+        {"userId": text, "ip": None, "groupId": None, "sentAt": None},
+        {"userId": "\t", "ip": text, "groupId": text, "sentAt": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    "value", ['" 2024-05-06"', '"tomorrow"', r'"2024-05-0\u0036"', "1714979289", "true", "{}", '"2024-13-01"']
+)
+def test_a_line_whose_datetime_is_none_for_certain_is_left(scan: Scan, value: str) -> None:
+    assert not scan.takes(event(f'"timestamp":{value}'))
 
 
 PLAIN = [

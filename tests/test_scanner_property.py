@@ -174,13 +174,14 @@ def test_most_lines_are_usual_and_many_are_not() -> None:
 LEDGER = {"rejects": "*", "discards": "* EXCLUDE (uuid_ts)", "schema_changes": "*", "files": "*"}
 
 
-def loaded(folder: Path, source: Path, scanned: bool) -> dict[str, Any]:
+def loaded(folder: Path, source: Path, scanned: bool, **settings: Any) -> dict[str, Any]:
     """All that a load of these files leaves, but for the times of the load."""
+    given = {"warehouse": folder / "warehouse", "sources": (str(source),), "threads": 2, **settings}
     with (
         mock.patch.object(compiled, "is_there", return_value=scanned),
         mock.patch.object(split, "SAMPLE_LINES", SAMPLE),
     ):
-        report = pipeline.load_only(loader.Settings(warehouse=folder / "warehouse", sources=(str(source),), threads=2))
+        report = pipeline.load_only(loader.Settings(**given))
     found: dict[str, Any] = {"report": (report.loaded, report.rejects, report.discards, report.duplicates, report.rows)}
     for name, table in warehouses.tables(folder).items():
         found[name] = list(table.columns.items()), warehouses.filled(table.rows, without=("uuid_ts",))
@@ -189,8 +190,9 @@ def loaded(folder: Path, source: Path, scanned: bool) -> dict[str, Any]:
     return found
 
 
-def same_warehouses(folder: Path, source: Path) -> None:
-    ours, theirs = loaded(folder / "ours", source, True), loaded(folder / "theirs", source, False)
+def same_warehouses(folder: Path, source: Path, **settings: Any) -> None:
+    ours = loaded(folder / "ours", source, True, **settings)
+    theirs = loaded(folder / "theirs", source, False, **settings)
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         assert ours[name] == expected, name
@@ -252,13 +254,13 @@ def test_only_its_own_memory_is_touched_and_all_builds_take_the_same_lines(tmp_p
     assert full == 20
 
 
-def sanitized(tmp_path: Path, seed: str, *flags: str) -> list[int]:
-    """How many lines a build that watches its memory takes."""
+def sanitized(tmp_path: Path, seed: str, *flags: str, child: str = CHILD) -> list[int]:
+    """How many lines a build that watches its memory takes. child: a script that prints these numbers."""
     library = tmp_path / "sanitized.so"
     subprocess.run([*SANITIZED, *flags, "-o", library, ROOT / "loader" / "scanner.c"], check=True)
     runtime = subprocess.run(["cc", "-print-file-name=libasan.so"], check=True, capture_output=True, text=True).stdout
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, library, seed],
+        [sys.executable, "-c", child, library, seed],
         cwd=ROOT,
         env={
             **os.environ,
