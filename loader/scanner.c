@@ -42,6 +42,7 @@ static bool as_view(int32_t *view, at text, int64_t size, int32_t buffer, int64_
 
 enum role { OTHER, TEXT, TIME, CALL, OBJECT, CONTEXT };
 enum { MAX_MEMBERS = 128, MAX_LINE = 8 << 20 }; /* longer ones may nest less: fields.py, DEPTH */
+enum { CACHE_LINE = 64, FAR = 1024 };           /* what is asked for ahead of a text */
 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
@@ -242,7 +243,8 @@ static uint64_t member_shape(const struct member *member, struct batch *batch, s
 static void keep(const struct members *members, struct batch *batch, struct texts *texts, struct texts *shapes) {
     const struct member *end = members->all + members->count;
     for (const struct member *member = members->all; member < end; member++)
-        __builtin_prefetch(texts->bytes + texts->slots[member->hash & texts->mask].begin);
+        for (int64_t far = 0; far < member->end - member->begin && far < FAR; far += CACHE_LINE)
+            __builtin_prefetch(texts->bytes + texts->slots[member->hash & texts->mask].begin + far);
     for (const struct member *member = members->all; member < end; member++) {
         int64_t before = texts->kept;
         int32_t id = id_of(texts, member->begin, member->end - member->begin, member->number, member->hash);
