@@ -117,10 +117,10 @@ class Texts:
         return True
 
     def all(self) -> pa.Table:
-        """What is kept."""
+        """What is kept. The texts are not copied."""
         kept, size = self.struct.kept, self.struct.size
         ends = pa.py_buffer(np.append(np.int32(0), self.ends[:kept]))
-        text = pa.StringArray.from_buffers(kept, ends, pa.py_buffer(self.bytes[:size].copy()))
+        text = pa.StringArray.from_buffers(kept, ends, pa.py_buffer(self.bytes[:size]))
         kinds = self.kinds[:kept].copy()
         columns = [
             *(each[:kept].copy() for each in (self.groups, self.ids)),
@@ -133,5 +133,7 @@ class Texts:
 
     def clear(self) -> None:
         """Forgets them. The next ids come after theirs."""
+        self.bytes = np.empty_like(self.bytes)  # that of before is whose who has `all`
+        self.struct.bytes = address(self.bytes)
         self.slots = self._slots(_KEYS)
         self.struct.kept = self.struct.size = 0
