@@ -13,7 +13,7 @@
 #endif
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "string_end and view take the first byte of a word for its lowest"
+#error "string_stop and as_view take the first byte of a word for its lowest"
 #endif
 
 typedef const uint8_t *at; /* a place in the text */
@@ -47,8 +47,8 @@ enum { CACHE_LINE = 64, FAR = 1024 };           /* what is asked for ahead of a 
 struct layout {
     struct texts *fields, *members, *calls; /* known keys, and known calls */
     const uint8_t *roles;                   /* by field */
-    const int32_t *columns; /* by field: that of `views` (of an object, `shapes` and `plain`, too), or of `times` */
-    int64_t views, times, objects, ids; /* numbers of columns */
+    const int32_t *columns;                 /* by field: in `views`, for an object in `shapes` and `plain`; in `times` */
+    int64_t views, times, objects, ids;     /* numbers of columns */
     int64_t ip;                             /* the member that is the column `ip`, -1: none */
     int64_t ip_column;
 };

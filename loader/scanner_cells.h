@@ -132,8 +132,7 @@ static bool is_blank_array(at p, int64_t size) {
 }
 
 static bool string_cell(struct cells *cells, int32_t column, enum cell what, at p, at end) {
-    bool escaped = false;
-    string_end(p, &escaped);
+    bool escaped = memchr(p, '\\', (size_t)(end - p));
     if (what == TIMESTAMPTZ_CELL)
         return instant_of(p, end, (int64_t *)cells->values[column] + cells->row);
     if (what == MIXED_CELL && (escaped || looks_like_datetime(p, end)))

@@ -233,7 +233,7 @@ from tests import event_lines
 compiled.LIBRARY = Path(sys.argv[1])
 first = int(sys.argv[2])
 for scanner._MOST, scanner._BYTES in ((1 << 20, 64 << 20), (400, 64 << 20), (1 << 20, 20_000)):
-    print(event_lines.scan_all(range(first, first + 3)))
+    print(event_lines.scan_all(range(first, first + 4)))
 print(event_lines.scan_full())
 """
 
@@ -250,7 +250,7 @@ def test_only_its_own_memory_is_touched_and_all_builds_take_the_same_lines(tmp_p
     found = [sanitized(tmp_path, seed, *flags) for flags in ((), ("-U__SSE2__",))]  # without vectors of 16 bytes
     assert found[0] == found[1]
     *usual, full = found[0]
-    assert [count > 200 for count in usual] == [True] * 3
+    assert [count > 500 for count in usual] == [True] * 3
     assert full == 20
 
 
