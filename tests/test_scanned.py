@@ -72,7 +72,10 @@ def test_what_is_made_of_a_line(scan: Scan) -> None:
 
 def test_nothing_is_left_of_a_line_that_is_not_taken(scan: Scan) -> None:
     """Though its row was begun."""
-    begun = r'{"type":"page","userId":"\n","event":"x","traits":{"a":1},"context":{"ip":"x","app":1},"new":1}' + "\n"
+    begun = (
+        r'{"type":"page","userId":"\n","event":"x","sentAt":"2024-05-06","traits":{"a":1},"context":{"ip":"x","app":1},"new":1}'
+        + "\n"
+    )
     events, taken = scan(event_lines.batch([begun, END]))
     assert taken == [False, True]
     (row,) = events.to_pylist()
@@ -98,14 +101,14 @@ def test_nothing_is_left_of_a_line_that_is_not_taken(scan: Scan) -> None:
 )
 def test_texts_that_are_written_with_backslashes(scan: Scan, written: str, text: str) -> None:
     begun = event(f'"userId":"{written}","new":1')  # not usual
-    other = event(rf'"context":{{"ip":"{written}"}},"userId":"\t","groupId":"{written}"')
+    other = event(rf'"context":{{"ip":"{written}, and then"}},"userId":"\t","groupId":"and then {written}"')
     events, taken = scan(event_lines.batch([begun, event(f'"userId":"{written}","sentAt":""'), other, begun]))
     assert taken == [False, True, True, False]
     events.validate(full=True)
     found = [{key: row[key] for key in ("userId", "ip", "groupId", "sentAt")} for row in events.to_pylist()]
     assert found == [
         {"userId": text, "ip": None, "groupId": None, "sentAt": None},
-        {"userId": "\t", "ip": text, "groupId": text, "sentAt": None},
+        {"userId": "\t", "ip": f"{text}, and then", "groupId": f"and then {text}", "sentAt": None},
     ]
 
 
