@@ -1,17 +1,18 @@
 """Events to dlt's DuckDB destination: a script for the interpreter of dlt's own environment (see peers.py).
 
-    python dlt_load.py EVENTS.jsonl FOLDER named|one
+    python dlt_load.py EVENTS.jsonl FOLDER named|one|plain
 
 Its settings are those that dlt's page on performance names for speed: orjson (which it takes by itself if it is there),
 pages instead of rows, a process a core that normalizes, files small enough to keep these busy, not compressed between
 the stages, Parquet to the destination by a thread a core; besides, no telemetry, and nothing restored from there.
-`named`: a table for each name of an event, as a warehouse has it; `one`: one table for all, which is less work.
+`named`: a table for each name of an event, as a warehouse has it; `one`: one table for all, which is less work. `plain`
+is `named` by an event at a time and with no setting made, as it is installed.
 """
 
 import os
 import sys
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ def main() -> None:
     cores = os.cpu_count() or 1
     dlt.config["runtime.dlthub_telemetry"] = False
     dlt.config["runtime.log_level"] = "ERROR"
-    dlt.config["data_writer.buffer_max_items"] = PAGE
-    dlt.config["data_writer.disable_compression"] = True
-    # What is extracted comes in files: some for each process that normalizes.
-    dlt.config["sources.data_writer.file_max_bytes"] = max(source.stat().st_size // (4 * cores), 1 << 20)
-    dlt.config["normalize.workers"] = cores
-    dlt.config["load.workers"] = cores
+    if way != "plain":
+        dlt.config["data_writer.buffer_max_items"] = PAGE
+        dlt.config["data_writer.disable_compression"] = True
+        # What is extracted comes in files: some for each process that normalizes.
+        dlt.config["sources.data_writer.file_max_bytes"] = max(source.stat().st_size // (4 * cores), 1 << 20)
+        dlt.config["normalize.workers"] = cores
+        dlt.config["load.workers"] = cores
     pipeline = dlt.pipeline(
         "events",
         pipelines_dir=str(folder / "pipelines"),
@@ -51,9 +53,10 @@ def main() -> None:
         dataset_name="loaded",
     )
     pipeline.config.restore_from_destination = False
-    named = {"named": table, "one": "events"}[way]
-    resource = dlt.resource(events(source), name="events", table_name=named, write_disposition="append")
-    pipeline.run(resource, loader_file_format="parquet").raise_on_failed_jobs()
+    rows = chain.from_iterable(events(source)) if way == "plain" else events(source)
+    named = "events" if way == "one" else table
+    resource = dlt.resource(rows, name="events", table_name=named, write_disposition="append")
+    pipeline.run(resource, loader_file_format=None if way == "plain" else "parquet").raise_on_failed_jobs()
 
 
 if __name__ == "__main__":

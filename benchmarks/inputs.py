@@ -69,8 +69,8 @@ def grown(name: str, make: Callable[[Path], object], into: Path) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    """Copies a file; data files, which are never changed, are only linked."""
-    if source.endswith(".parquet"):
+    """Copies a file; data files and the hashes of their ids, which are never changed, are only linked."""
+    if source.endswith((".parquet", ".ids")):
         os.link(source, target)
     else:
         shutil.copy2(source, target)

@@ -58,6 +58,7 @@ TARGETS = {
         Target("cores", "CPU in use, 8 files", "%", 85, at_least=True),
         Target("dlt", "dlt, a table for each name : cold load, an event", "x", 80, at_least=True),
         Target("dlt_one_table", "dlt, one table : cold load, an event", "x"),
+        Target("dlt_plain", "dlt as installed, a table for each name : cold load, an event", "x"),
         Target("memory", "peak with memory_limit = 2GB", "GB", 3.2),
         Target("memory_time", "memory_limit = 2GB : a tenth of it without limit, an event", "x", 1.2),
         Target("history", "load into 20 times its events : into nothing", "x", 1.2),

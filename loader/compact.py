@@ -178,7 +178,16 @@ def _write_one(
     rows = sum(file.rows for file in files)
     dates = [day] if day else []
     written = store.write(
-        connection, warehouse, target.folder, sql, number, rows, dates, len(columns), order=_BY_TIME if day else ""
+        connection,
+        warehouse,
+        target.folder,
+        sql,
+        number,
+        rows,
+        dates,
+        len(columns),
+        order=_BY_TIME if day else "",
+        having=columns,
     )
     found = {name: count for name, count in written.cells.items() if name != PARTITION}
     what = f"{target.name}{f' of {day}' if day else ''}"

@@ -13,6 +13,7 @@ from loader import (
     discards,
     entry,
     flatten,
+    id_hashes,
     ledger,
     measure,
     odd,
@@ -136,17 +137,22 @@ def _name_events(job: Job, report: Report) -> tuple[str, ...]:
 
 
 def _known_ids(job: Job) -> dict[str, list[str]]:
-    """By call, the files whose ids new events are compared with: those of dates within the window."""
-    first, last = job.sql.execute("SELECT min(received_at)::DATE, max(received_at)::DATE FROM item").fetchall()[0]
-    known: dict[str, list[str]] = {call: [] for call in CALL_TABLES}
-    for table in job.known.tables if first else ():
+    """By call, the files whose ids new events are compared with: those of dates within the window, but for files that
+    are known not to have any of them."""
+    rows = job.sql.execute("SELECT call, min(received_at)::DATE, max(received_at)::DATE FROM item GROUP BY call")
+    dates = {call: (first, last) for call, first, last in rows.fetchall()}
+    known: dict[str, list[str]] = {call: [] for call in dates}
+    for table in job.known.tables:
         call = plan.call_of(table)
         # A track is in its event's table too, but only there where tracks were skipped.
         if table == OTHER_EVENTS or (call == TRACK and table != CALL_TABLES[TRACK] and not job.known.skipped_tracks):
             continue
-        root = job.settings.warehouse / store.table_folder(table)
-        known[call] += delta.files_near(root, first, last, job.settings.dedup_window_days)
-    return known
+        if call in dates:
+            root = job.settings.warehouse / store.table_folder(table)
+            known[call] += delta.files_near(root, *dates[call], job.settings.dedup_window_days)
+    if job.settings.dry_run:  # which leaves nothing behind
+        return known
+    return {call: id_hashes.holding(job.sql, job.settings.warehouse, call, files) for call, files in known.items()}
 
 
 def lay_out_and_measure(job: Job, report: Report) -> list[Planned]:

@@ -4,7 +4,6 @@ They come by call, date and event table, so that each file, of a call's table as
 tables share is in the rows already; what is a table's own is made here, run by run.
 """
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from loader import books, compiled, flatten
+from loader import books, compiled, file_names, flatten
 from loader.calls import PARTITION, TRACK
 from loader.cells import TEXT, Paths
 from loader.compiled import INSTANT
@@ -189,7 +188,6 @@ def write(
     rows: of `flatten.in_order`. entries: of `flatten.cells_of_members`. plans: with the number of rows and dates to
     come, and whether some are odd.
     """
-    name = f"{load_id}-{uuid.uuid4().hex[:12]}"
     tables = {}
     for plan, count, dates, has_odd in plans:
         target = plan.target
@@ -199,7 +197,7 @@ def write(
         tables[target.call, number] = Table(
             plan,
             root,
-            name,
+            file_names.new(load_id, plan.columns),
             loaded_at,
             small,
             entries,

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import duckdb
 from filelock import FileLock, Timeout
 
-from loader import delta
+from loader import delta, file_names
 from loader.calls import PARTITION
 from loader.db import literal, quote
 from loader.delta import Commit, DeltaFile
@@ -152,14 +151,16 @@ def write(
     dates: Sequence[str] = (),
     columns: int = 50,
     order: str = "",
+    having: Sequence[Column] | None = None,
 ) -> Written:
     """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
 
     expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table
-    without partitions. columns: about how many there are. order: SQL of what the rows of a date are sorted by.
+    without partitions. columns: about how many there are. order: SQL of what the rows of a date are sorted by. having:
+    the columns that the SELECT gives, where that is known exactly.
     """
     root = warehouse / folder
-    name = f"{load_id}-{uuid.uuid4().hex[:12]}"
+    name = file_names.new(load_id, having)
     rows: list[Any] = []
     small = bool(dates) and expected < len(dates) * ROWS_TO_COMPRESS
     if len(dates) > 1 and expected < len(dates) * ROWS_A_COPY:

@@ -294,11 +294,13 @@ def _tell(connection: duckdb.DuckDBPyConnection, found: Sequence[Made]) -> None:
     """Makes the view `loader.models`."""
     columns = [field.name for field in fields(Made)]
     rows = [
-        "SELECT " + ", ".join(f"{_sql(getattr(made, name))}::{_COLUMNS[name]} AS {name}" for name in columns)
+        "(" + ", ".join(f"{_sql(getattr(made, name))}::{_COLUMNS[name]}" for name in columns) + ")"
         for made in sorted(found, key=lambda made: made.name)
     ]
+    names = ", ".join(columns)
     nothing = "SELECT " + ", ".join(f"NULL::{_COLUMNS[name]} AS {name}" for name in columns) + " WHERE false"
-    connection.execute(f"CREATE OR REPLACE VIEW {TABLE} AS {' UNION ALL '.join(rows) or nothing}")
+    select = f"SELECT {names} FROM (VALUES {', '.join(rows)}) AS made({names})" if rows else nothing
+    connection.execute(f"CREATE OR REPLACE VIEW {TABLE} AS {select}")
 
 
 def _sql(value: str | float | None) -> str:

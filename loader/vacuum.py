@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from loader import delta, history
+from loader import delta, history, id_hashes
 
 _FOLDERS = ("tables", "identity", "models", "loader")  # that hold tables
 _LOG = "_delta_log"
@@ -45,6 +45,7 @@ def vacuum(warehouse: Path, named: Collection[str], resolved: int | None, days: 
             if (status := path.stat()).st_mtime < instant:
                 path.unlink()
                 count, size = count + 1, size + status.st_size
+    id_hashes.forget(warehouse)
     return Vacuumed(count, size, days)
 
 

@@ -19,7 +19,7 @@ import pytest
 from deltalake import DeltaTable
 
 import loader
-from loader import ledger, pipeline, resolve, rules, store
+from loader import id_hashes, ledger, pipeline, resolve, rules, store
 from loader.errors import LoaderError
 from tests import test_store, warehouses
 
@@ -125,6 +125,8 @@ def seen(folder: Path) -> list[Any]:
 def strays(warehouse: Path) -> set[str]:
     """All files that belong to nothing, and that no vacuum takes."""
     known = {"warehouse.duckdb", "loader/format", "loader/lock"}
+    data = {str(path.relative_to(warehouse)) for path in warehouse.glob("tables/**/*.parquet")}
+    known |= {f"{id_hashes.FOLDER}/{path}.ids" for path in data}
     tables = [*warehouse.glob("tables/*"), *warehouse.glob("identity/*")]
     tables += [warehouse / ledger.folder(table) for table in ledger.TABLES]
     for root in tables:

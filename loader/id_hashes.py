@@ -1,0 +1,92 @@
+"""Which files of tables can hold an id of this load. Told by hashes of their ids, kept for the loads to come, since to
+read the ids themselves takes a fifth of the load once there are many. What a duplicate is, dedup.py says.
+
+A file's hashes are made when a load first looks for it, and belong to it for good, as data files are never changed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+
+Hashes = npt.NDArray[np.uint64]
+
+FOLDER = "loader/ids"  # in the warehouse; below it lies what is kept for tables/t/f.parquet at tables/t/f.parquet.ids
+_AT_ONCE = 8  # files whose ids are read together: what is told of them is in memory then
+_BITS = 22  # by which most hashes that can be none of the new ones are told
+
+
+def holding(connection: duckdb.DuckDBPyConnection, warehouse: Path, call: str, files: Sequence[str]) -> list[str]:
+    """Of these data files (absolute paths) those with an id that hashes like that of an event of this call in `item`:
+    the others need not be read for duplicates."""
+    if not files:
+        return []
+    proof = int(_hashes(connection, "SELECT hash('of ids, by this version of the engine') AS hash")[0])
+    new = np.sort(_hashes(connection, "SELECT hash(id) AS hash FROM item WHERE call = $call", {"call": call}))
+    begins = np.zeros(1 << _BITS, bool)
+    begins[new >> (64 - _BITS)] = True
+
+    def is_near(hashes: Hashes) -> bool:
+        near = hashes[begins[hashes >> (64 - _BITS)]]
+        return bool((new[np.searchsorted(new, near) % len(new)] == near).any())
+
+    found, missing = [], []
+    for file in files:
+        kept = _read(_place(warehouse, file), proof)
+        if kept is None:
+            missing.append(file)
+        elif is_near(kept):
+            found.append(file)
+    for start in range(0, len(missing), _AT_ONCE):
+        some = missing[start : start + _AT_ONCE]
+        for file, made in zip(some, _of_files(connection, some), strict=True):
+            _keep(_place(warehouse, file), made, proof)
+            if is_near(made):
+                found.append(file)
+    return found
+
+
+def forget(warehouse: Path) -> None:
+    """Removes what is kept of files that are no more."""
+    for place in (warehouse / FOLDER).rglob("*.ids"):
+        if not (warehouse / place.relative_to(warehouse / FOLDER)).with_suffix("").exists():
+            place.unlink()
+
+
+def _place(warehouse: Path, file: str) -> Path:
+    return warehouse / FOLDER / f"{Path(file).relative_to(warehouse)}.ids"
+
+
+def _hashes(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, str] | None = None) -> Hashes:
+    return np.asarray(connection.execute(sql, values).fetchnumpy()["hash"], np.uint64)
+
+
+def _of_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[Hashes]:
+    """The hashes of the ids in each of a few data files, sorted: neighbours are looked up in memory that is near."""
+    found = connection.execute(
+        "SELECT file_index, hash(id) AS hash FROM read_parquet($files, union_by_name = true)", {"files": list(files)}
+    ).fetchnumpy()
+    of_file, hashes = np.asarray(found["file_index"], np.uint8), np.asarray(found["hash"], np.uint64)
+    return [np.sort(hashes[of_file == at]) for at in range(len(files))]
+
+
+def _keep(place: Path, hashes: Hashes, proof: int) -> None:
+    """Keeps hashes, led by the proof and their sum: those of another version of the engine, or torn by a power cut,
+    would let duplicates through."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(place.name + ".part")
+    np.concatenate([np.array([proof, hashes.sum()], np.uint64), hashes]).tofile(beside)
+    beside.replace(place)
+
+
+def _read(place: Path, proof: int) -> Hashes | None:
+    """The hashes that are kept; None if there are none that can be trusted."""
+    if not place.exists():
+        return None
+    kept = np.fromfile(place, np.uint64)
+    if len(kept) < 2 or kept[0] != proof or kept[1] != kept[2:].sum():
+        return None
+    hashes: Hashes = kept[2:]
+    return hashes
