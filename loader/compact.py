@@ -20,10 +20,10 @@ import duckdb
 
 from loader import books, delta, identity, ledger, store, widen
 from loader.calls import LINEAGE, PARTITION
+from loader.db import literal
 from loader.delta import Commit, LiveFile
 from loader.errors import LoaderError
 from loader.history import COMPACTION
-from loader.publish import view_sql
 from loader.schema import Column
 from loader.store import Written
 
@@ -171,24 +171,14 @@ def _write_one(
     number: int,
 ) -> Written:
     if target.number:
-        select = view_sql(columns, [file.path for file in files], partitioned=False)
-        sql = f"{select} ORDER BY {target.number}, file_row_number"
+        listed = ", ".join(literal(file.path) for file in files)
+        options = "union_by_name = true, hive_partitioning = false, file_row_number = true"
+        sql, order = f"FROM read_parquet([{listed}], {options})", f"{target.number}, file_row_number"
     else:
-        sql = f"SELECT * FROM {widen.rows_sql(columns, files)}"
+        sql, order = f"FROM {widen.rows_sql(columns, files)}", _BY_TIME if day else ""
     rows = sum(file.rows for file in files)
     dates = [day] if day else []
-    written = store.write(
-        connection,
-        warehouse,
-        target.folder,
-        sql,
-        number,
-        rows,
-        dates,
-        len(columns),
-        order=_BY_TIME if day else "",
-        having=columns,
-    )
+    written = store.write(connection, warehouse, target.folder, columns, sql, number, rows, dates, order)
     found = {name: count for name, count in written.cells.items() if name != PARTITION}
     what = f"{target.name}{f' of {day}' if day else ''}"
     books.balance(f"rows of {what}, compacted", {what: rows}, {what: written.rows})

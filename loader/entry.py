@@ -97,7 +97,7 @@ def commit(
     """
     if rewritten:
         sql, rows = f"{sql} UNION ALL BY NAME {rewritten.sql}", rows + rewritten.rows
-    written = store.write(connection, warehouse, ledger.folder(table), sql, load_id)
+    written = store.write(connection, warehouse, ledger.folder(table), ledger.TABLES[table], sql, load_id)
     books.balance(f"rows of loader.{table}", {table: rows}, {table: written.rows})
     if rewritten:
         found = {column: written.cells.get(column, 0) for column in rewritten.cells}

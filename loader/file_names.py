@@ -1,5 +1,5 @@
-"""Names of data files: the load that wrote one, and a mark of its columns, so that many can be read without a look into
-each for what columns it has. Pure, but for chance."""
+"""Names of data files: a number (of the load, or of what else wrote it) and a mark of its columns, so that many can be
+read without a look into each for what columns it has. Pure, but for chance."""
 
 import hashlib
 import json
@@ -11,18 +11,16 @@ from collections.abc import Iterable, Sequence
 from loader.calls import PARTITION
 from loader.schema import Column
 
-_MARK = re.compile(r"/\d+-([0-9a-f]{16})-[^/]*$")
+_MARK = re.compile(r"/\d+-([0-9a-f]{16})-[^/]*$")  # files of earlier versions have none
 _MOST = 8  # groups of alike files: each makes a query over them a little longer to plan
 
 
-def new(load_id: int, columns: Iterable[Column] | None = None) -> str:
+def new(number: int, columns: Iterable[Column]) -> str:
     """A name that no other file has, without `.parquet`. columns: which the files of this name have, exactly, but for
-    the partition; None: they may have others, or lack some."""
-    chance = uuid.uuid4().hex[:12]
-    if columns is None:
-        return f"{load_id}-{chance}"
+    the partition."""
     pairs = sorted((column.name, column.sql_type) for column in columns if column.name != PARTITION)
-    return f"{load_id}-{hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]}-{chance}"
+    mark = hashlib.sha256(json.dumps(pairs).encode()).hexdigest()[:16]
+    return f"{number}-{mark}-{uuid.uuid4().hex[:12]}"
 
 
 def groups(paths: Sequence[str]) -> list[tuple[bool, list[str]]]:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 
 FOLDER = "loader/ids"  # in the warehouse; below it lies what is kept for tables/t/f.parquet at tables/t/f.parquet.ids
-_AT_ONCE = 8  # files whose ids are read together: what is told of them is in memory then
 _BITS = 22  # by which most hashes that can be none of the new ones are told
 
 
@@ -23,7 +22,7 @@ def holding(connection: duckdb.DuckDBPyConnection, warehouse: Path, call: str, f
     the others need not be read for duplicates."""
     if not files:
         return []
-    proof = int(_hashes(connection, "SELECT hash('of ids, by this version of the engine') AS hash")[0])
+    proof = int(_hashes(connection, "SELECT xor(hash('short'), hash('of ids, by this engine')) AS hash")[0])
     new = np.sort(_hashes(connection, "SELECT hash(id) AS hash FROM item WHERE call = $call", {"call": call}))
     begins = np.zeros(1 << _BITS, bool)
     begins[new >> (64 - _BITS)] = True
@@ -32,19 +31,15 @@ def holding(connection: duckdb.DuckDBPyConnection, warehouse: Path, call: str, f
         near = hashes[begins[hashes >> (64 - _BITS)]]
         return bool((new[np.searchsorted(new, near) % len(new)] == near).any())
 
-    found, missing = [], []
+    found = []
     for file in files:
-        kept = _read(_place(warehouse, file), proof)
-        if kept is None:
-            missing.append(file)
-        elif is_near(kept):
+        place = _place(warehouse, file)
+        hashes = _read(place, proof)
+        if hashes is None:
+            hashes = np.sort(_hashes(connection, "SELECT hash(id) AS hash FROM read_parquet($file)", {"file": file}))
+            _keep(place, hashes, proof)
+        if is_near(hashes):
             found.append(file)
-    for start in range(0, len(missing), _AT_ONCE):
-        some = missing[start : start + _AT_ONCE]
-        for file, made in zip(some, _of_files(connection, some), strict=True):
-            _keep(_place(warehouse, file), made, proof)
-            if is_near(made):
-                found.append(file)
     return found
 
 
@@ -61,15 +56,6 @@ def _place(warehouse: Path, file: str) -> Path:
 
 def _hashes(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, str] | None = None) -> Hashes:
     return np.asarray(connection.execute(sql, values).fetchnumpy()["hash"], np.uint64)
-
-
-def _of_files(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> list[Hashes]:
-    """The hashes of the ids in each of a few data files, sorted: neighbours are looked up in memory that is near."""
-    found = connection.execute(
-        "SELECT file_index, hash(id) AS hash FROM read_parquet($files, union_by_name = true)", {"files": list(files)}
-    ).fetchnumpy()
-    of_file, hashes = np.asarray(found["file_index"], np.uint8), np.asarray(found["hash"], np.uint64)
-    return [np.sort(hashes[of_file == at]) for at in range(len(files))]
 
 
 def _keep(place: Path, hashes: Hashes, proof: int) -> None:

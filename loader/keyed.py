@@ -131,6 +131,6 @@ def _replaced(
     sql: str,
     version: int,
 ) -> Commit:
-    written = store.write(connection, warehouse, folder, sql, version, columns=len(columns))
+    written = store.write(connection, warehouse, folder, columns, sql, version)
     exists = delta.exists(warehouse / folder)
     return Commit(folder, folder.rpartition("/")[2], columns, (), written.files, overwrite=exists)

@@ -145,11 +145,11 @@ def _known_ids(job: Job) -> dict[str, list[str]]:
     for table in job.known.tables:
         call = plan.call_of(table)
         # A track is in its event's table too, but only there where tracks were skipped.
-        if table == OTHER_EVENTS or (call == TRACK and table != CALL_TABLES[TRACK] and not job.known.skipped_tracks):
+        elsewhere = call == TRACK and table != CALL_TABLES[TRACK] and not job.known.skipped_tracks
+        if table == OTHER_EVENTS or elsewhere or call not in dates:
             continue
-        if call in dates:
-            root = job.settings.warehouse / store.table_folder(table)
-            known[call] += delta.files_near(root, *dates[call], job.settings.dedup_window_days)
+        root = job.settings.warehouse / store.table_folder(table)
+        known[call] += delta.files_near(root, *dates[call], job.settings.dedup_window_days)
     if job.settings.dry_run:  # which leaves nothing behind
         return known
     return {call: id_hashes.holding(job.sql, job.settings.warehouse, call, files) for call, files in known.items()}
@@ -332,7 +332,9 @@ def _write_other_events(job: Job, report: Report) -> list[Commit]:
         return []
     sql = flatten.other_events_sql(job.uuid_ts)
     folder = store.table_folder(OTHER_EVENTS)
-    result = store.write(job.sql, job.settings.warehouse, folder, sql, job.load_id, rows, dates)
+    result = store.write(
+        job.sql, job.settings.warehouse, folder, flatten.OTHER_EVENTS_COLUMNS, sql, job.load_id, rows, dates
+    )
     books.balance(f"rows of {OTHER_EVENTS}", {OTHER_EVENTS: rows}, {OTHER_EVENTS: result.rows})
     expected = {"properties": flatten.other_properties(job.sql), "id": rows, "received_at": rows}
     books.balance(f"cells of {OTHER_EVENTS}", expected, {column: result.cells.get(column, 0) for column in expected})

@@ -156,6 +156,5 @@ def _loads(
             "last_file": last_file,
         },
     )
-    sql = store.columns_sql(columns, "ledger_rows")
-    written = store.write(connection, warehouse, ledger.folder("loads"), sql, load_id)
+    written = store.write(connection, warehouse, ledger.folder("loads"), columns, "FROM ledger_rows", load_id)
     return Commit(ledger.folder("loads"), "loads", columns, (), written.files, overwrite=True)

@@ -145,34 +145,35 @@ def write(
     connection: duckdb.DuckDBPyConnection,
     warehouse: Path,
     folder: str,
+    columns: Sequence[Column],
     sql: str,
     load_id: int,
     expected: int = 0,
     dates: Sequence[str] = (),
-    columns: int = 50,
     order: str = "",
-    having: Sequence[Column] | None = None,
 ) -> Written:
     """Writes a SELECT as Parquet into a table's folder; no reader sees the files until they are committed.
 
-    expected: about how many rows there are. dates: the values of `received_date` that the rows have; none for a table
-    without partitions. columns: about how many there are. order: SQL of what the rows of a date are sorted by. having:
-    the columns that the SELECT gives, where that is known exactly.
+    columns: what becomes of the SELECT, which has them all: in these types, and no other. expected: about how many rows
+    there are. dates: the values of `received_date` that the rows have; none for a table without partitions. order: SQL
+    of what the rows of a date, or of the table without partitions, are sorted by.
     """
     root = warehouse / folder
-    name = file_names.new(load_id, having)
+    name = file_names.new(load_id, columns)
+    sql = columns_sql(columns, f"({sql})")
     rows: list[Any] = []
     small = bool(dates) and expected < len(dates) * ROWS_TO_COMPRESS
     if len(dates) > 1 and expected < len(dates) * ROWS_A_COPY:
         parted = f", PARTITION_BY ({PARTITION}), OVERWRITE_OR_IGNORE, FILENAME_PATTERN '{name}-{{i}}'"
-        rows += _copy(connection, sql, root, columns, small, parted)
+        rows += _copy(connection, sql, root, len(columns), small, parted)
     elif dates:  # where there are many rows this is several times as fast as PARTITION_BY
         for date in dates:
             of_date = f"SELECT * EXCLUDE ({PARTITION}) FROM ({sql}) WHERE {PARTITION} = DATE {literal(date)}"
             of_date += f" ORDER BY {order}" if order else ""
-            rows += _copy(connection, of_date, root / f"{PARTITION}={date}" / f"{name}.parquet", columns, small)
+            rows += _copy(connection, of_date, root / f"{PARTITION}={date}" / f"{name}.parquet", len(columns), small)
     else:
-        rows += _copy(connection, sql, root / f"{name}.parquet", columns, small)
+        sql += f" ORDER BY {order}" if order else ""
+        rows += _copy(connection, sql, root / f"{name}.parquet", len(columns), small)
     files = [delta.copy_stats(row, root) for row in rows]
     cells: dict[str, int] = {}
     for row in rows:

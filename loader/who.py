@@ -246,9 +246,7 @@ class Work:
     def rows(self, name: str, columns: tuple[Column, ...], sql: str, version: int, *, replace: bool = False) -> Commit:
         """Writes rows to add to a table of identity, or to replace all of it."""
         folder = identity.folder(name)
-        written = store.write(
-            self.sql, self.warehouse, folder, store.columns_sql(columns, f"({sql})"), version, columns=len(columns)
-        )
+        written = store.write(self.sql, self.warehouse, folder, columns, sql, version)
         overwrite = replace and delta.exists(self.warehouse / folder)
         return Commit(folder, name, columns, (), written.files, overwrite=overwrite)
 

@@ -116,6 +116,7 @@ def rewrite(
     changed = tuple(
         c.name for c in snapshot.columns if types[c.name].type != c.type or (fill and c.name == fill.column)
     )
+    new_columns = [types[column.name] for column in snapshot.columns]
     select = ", ".join(f"{_cell(c, types[c.name], fill)} AS {quote(c.name)}" for c in snapshot.columns)
     join = ""
     if fill:
@@ -130,7 +131,7 @@ def rewrite(
     found: dict[str, int] = {}
     for date, files in sorted(by_date.items()):
         sql = f"SELECT {select} FROM {rows_sql(snapshot.columns, files)} old{join}"
-        written = store.write(connection, warehouse, folder, sql, load_id, 0, [date] if date else [])
+        written = store.write(connection, warehouse, folder, new_columns, sql, load_id, 0, [date] if date else [])
         new += written.files
         rows += written.rows
         for name, count in filled(connection, files).items():

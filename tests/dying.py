@@ -7,20 +7,37 @@ So each of them is one, whatever the code does and without a hook in it. STEP 0 
 steps to stdout.
 """
 
+import builtins
 import faulthandler
+import json
 import os
+import pathlib
+import re
 import signal
 import sys
 import threading
+import types
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib import parse
 
 import loader
 
 HOME = str(Path(loader.__file__).parent)
-BUILT_IN = (str, bytes, list, dict, set, tuple, int, float, bool, frozenset, type)  # whose methods touch no file
+# What touches no file: methods of these types, built-in functions but for `open`, functions of these modules (Python's
+# dataclasses are made from a string), and what pathlib does with names.
+BUILT_IN = (str, bytes, list, dict, set, tuple, int, float, bool, frozenset, type, re.Pattern, re.Match)
+PURE = {
+    "<string>",
+    "<frozen abc>",
+    "<frozen _collections_abc>",
+    json.__file__,
+    re.__file__,
+    types.__file__,
+    parse.__file__,
+}
 
 
 class Steps:
@@ -46,9 +63,13 @@ class Steps:
         """A profile function: looks for a change when a call is done that the loader made."""
         caller: FrameType | None = frame
         if event == "c_return":
-            if isinstance(getattr(called, "__self__", None), BUILT_IN):
+            owner = getattr(called, "__self__", None)
+            if isinstance(owner, BUILT_IN) or (owner is builtins and called is not open):
                 return
         elif event == "return" and not frame.f_code.co_filename.startswith(HOME):
+            code = frame.f_code
+            if code.co_filename in PURE or (code.co_filename == pathlib.__file__ and code.co_name.startswith("__")):
+                return
             caller = frame.f_back
         else:
             return

@@ -1,5 +1,6 @@
 """Names of data files tell which have the same columns, truly, and views look into as few of them as they can."""
 
+import uuid
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from loader.schema import Column
 from loader.settings import Settings
 from tests import warehouses
 
+SHORT = {"TIMESTAMP WITH TIME ZONE": "TIMESTAMPTZ"}
 A, B = Column("a", "BIGINT"), Column("b", "VARCHAR")
 
 
@@ -29,8 +31,6 @@ def test_the_mark_is_of_the_columns() -> None:
     others = [mark(A), mark(B), mark(A, Column("b", "DATE")), mark(A, Column("c", "VARCHAR")), mark()]
     assert len({mark(A, B), *others}) == 6
     assert file_names.new(7, [A]) != file_names.new(7, [A])
-    load, chance = file_names.new(7).split("-")
-    assert (load, len(chance)) == ("7", 12)
 
 
 def test_groups() -> None:
@@ -75,18 +75,29 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in range(12):
         more = {f"p{number // 3}": number, "x": number if number < 5 else 1.5} if number % 3 < 2 else {}
         load(folder, number, track(3 * number, 1, n=number), track(3 * number + 1, 2, **more))
+    load(folder, 12, {**track(100), "event": "One Too Many"}, max_event_tables=1)
+    warehouses.run(folder, {"13.jsonl": warehouses.lines({**track(101), "type": "identify", "userId": "u"})})
     return folder
 
 
-def test_files_of_one_mark_have_the_same_columns(grown: Path) -> None:
-    marks: dict[tuple[str, str], set[str]] = {}
-    for table in ("tracks", "e"):
-        root = grown / "warehouse/tables" / table
-        for file in root.rglob("received_date=*/*-*-*.parquet"):
-            columns = sorted((field.name, str(field.type)) for field in pq.read_schema(file))
-            marks.setdefault((table, file.name.split("-")[1]), set()).add(str(columns))
-    assert {len(columns) for columns in marks.values()} == {1}
-    assert Counter(table for table, _ in marks) == {"tracks": 1, "e": 4}
+def test_the_marks_are_those_of_the_columns_that_files_have(grown: Path) -> None:
+    """Of all tables: of events, of the ledger, of persons; also of files that were rewritten or compacted."""
+    pipeline.compact(Settings(warehouse=grown / "warehouse"), ["tracks", "loader.files"])
+    found = set()
+    with duckdb.connect() as connection:
+        for file in (grown / "warehouse").rglob("*.parquet"):
+            folder = file.relative_to(grown / "warehouse").parts[:2]
+            if "_delta_log" in file.parts or folder[0] == "models":
+                continue
+            sql = "DESCRIBE FROM read_parquet($file, hive_partitioning = false)"
+            described = connection.execute(sql, {"file": str(file)}).fetchall()
+            columns = [Column(name, SHORT.get(type_, type_)) for name, type_, *_ in described]
+            own = file.name.split("-")[1]
+            assert mark(*columns) == own, file
+            found.add(("/".join(folder), own))
+    counts = Counter(folder for folder, _ in found)
+    assert (counts["tables/tracks"], counts["tables/e"], counts["tables/other_events"]) == (1, 5, 1)
+    assert (counts["loader/files"], counts["loader/schema_changes"], counts["identity/map"]) == (1, 1, 1)
 
 
 def test_a_view_over_groups_has_all_rows_and_cells(grown: Path) -> None:
@@ -102,7 +113,7 @@ def test_a_view_over_groups_has_all_rows_and_cells(grown: Path) -> None:
     assert (len(found), found) == (24, wanted)
     types = {name: type_ for name, type_, *_ in warehouses.query(grown, "DESCRIBE e")}
     assert {column.name: column.type for column in snapshot.columns} == {
-        name: type_.replace("TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ") for name, type_ in types.items()
+        name: SHORT.get(type_, type_) for name, type_ in types.items()
     }
 
 
@@ -141,3 +152,26 @@ def test_files_that_were_rewritten_are_read_by_name(tmp_path: Path) -> None:
         ("t2", 1.5),
         ("t3", None),
     ]
+
+
+def test_a_ledger_is_compacted_with_files_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose names tell no columns: all are read in their order, and views show all of them."""
+    for number in range(9):
+        with monkeypatch.context() as patch:
+            if number % 3 == 0:
+                patch.setattr(file_names, "new", lambda number, _: f"{number}-{uuid.uuid4().hex[:12]}")
+            load(tmp_path, number, track(number), {"no": "event"}, max_reject_share=1.0)
+        if number == 4:
+            pipeline.compact(Settings(warehouse=tmp_path / "warehouse"), ["loader.rejects"])
+    root = tmp_path / "warehouse/loader/rejects"
+    assert [alike for alike, _ in file_names.groups([file.path for file in delta.snapshot(root).files])] == [
+        True,
+        False,
+    ]
+    assert warehouses.query(tmp_path, "SELECT id FROM e ORDER BY id") == [(f"t{number}",) for number in range(9)]
+    pipeline.compact(Settings(warehouse=tmp_path / "warehouse"), ["loader.rejects"])
+    (file,) = delta.snapshot(root).files
+    rows = "SELECT load_id, file_row_number FROM read_parquet($1, file_row_number = true)"
+    assert warehouses.query(tmp_path, rows, file.path) == [(number + 1, number) for number in range(9)]

@@ -151,3 +151,16 @@ def test_only_calls_that_have_events_are_looked_at_and_a_dry_run_keeps_nothing(t
     assert kept(folder) == []
     assert warehouses.load(tmp_path, {"3.jsonl": warehouses.lines(track(1), track(2))}).duplicates == 1
     assert [place.parts[-3] for place in kept(folder)] == ["tracks"]
+
+
+def test_columns_that_are_called_like_what_the_engine_tells_of_files(tmp_path: Path) -> None:
+    """Such as `file_index`, of the trait `fileIndex`: they are the events' own."""
+
+    def identify(number: int) -> dict[str, object]:
+        traits = {"fileIndex": number, "fileRowNumber": "x", "filename": None, "hash": 1}
+        return {**track(number), "type": "identify", "userId": "u", "traits": traits}
+
+    for number in range(3):
+        warehouses.load(tmp_path, {f"{number}.jsonl": warehouses.lines(identify(number))})
+    report = warehouses.load(tmp_path, {"3.jsonl": warehouses.lines(*map(identify, range(4)))})
+    assert (report.loaded, report.duplicates) == (1, 3)

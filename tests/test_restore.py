@@ -144,13 +144,14 @@ def widen(folder: Path, load_id: int) -> None:
         rows = connection.read_parquet(files, union_by_name=True, hive_partitioning=True)
         change = {"load_id": load_id, "table_name": "a", "column_name": "n", "change": "widened", "new_type": "VARCHAR"}
         made = {"schema_changes": change, "loads": {"load_id": load_id, "settings": json.dumps(RULES)}}
-        sql = store.columns_sql(columns, "rows")
         connection.register("rows", rows.to_arrow_table())
-        written = store.write(connection, warehouse, "tables/a", sql, load_id, dates=["2024-05-09"])
+        written = store.write(connection, warehouse, "tables/a", columns, "FROM rows", load_id, dates=["2024-05-09"])
         commits = [Commit("tables/a", "a", columns, ("received_date",), written.files, overwrite=True)]
         for table, row in made.items():
             connection.register("row", pa.Table.from_pylist([row], ledger.arrow_schema(ledger.TABLES[table])))
-            written = store.write(connection, warehouse, ledger.folder(table), "FROM row", load_id)
+            written = store.write(
+                connection, warehouse, ledger.folder(table), ledger.TABLES[table], "FROM row", load_id
+            )
             commits.append(Commit(ledger.folder(table), table, ledger.TABLES[table], (), written.files))
     store.make_certain(warehouse, load_id, commits)
     pipeline.republish(loader.Settings(warehouse=warehouse))
