@@ -131,14 +131,17 @@ class Snapshot:
 # --- committing -----------------------------------------------------------------------------------------------------
 
 
-def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -> bool:
+def commit(
+    warehouse: Path, commit: Commit, version: int, app: str = "loader", opened: DeltaTable | None = None
+) -> bool:
     """Make a commit's files live, its new columns and the table itself included; True if that was to be done.
 
     False and nothing done if the table has seen `version`, or a later one, from `app`. May be killed anywhere and
     repeated. The files must be in the table's folder already: TableError if one isn't, or if the table doesn't fit.
+    opened: the table as `check` found it, if nothing was committed since.
     """
     root = warehouse / commit.folder
-    table = _open(root)
+    table = opened or _open(root)
     if table is not None:
         seen = table.transaction_version(app)
         if seen is not None and seen >= version:
@@ -173,10 +176,13 @@ def commit(warehouse: Path, commit: Commit, version: int, app: str = "loader") -
     return True
 
 
-def check(warehouse: Path, commit: Commit) -> None:
-    """TableError where the commit could not be made: a file of it is not there, or the table is damaged or unlike."""
+def check(warehouse: Path, commit: Commit) -> DeltaTable | None:
+    """TableError where the commit could not be made: a file of it is not there, or the table is damaged or unlike. The
+    table, for `commit`, as to open it takes most of both; None: it is not there yet."""
     root = warehouse / commit.folder
-    _check(root, _open(root), commit)
+    table = _open(root)
+    _check(root, table, commit)
+    return table
 
 
 def _check(root: Path, table: DeltaTable | None, commit: Commit) -> None:

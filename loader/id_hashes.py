@@ -5,6 +5,7 @@ A file's hashes are made when a load first looks for it, and belong to it for go
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -31,16 +32,17 @@ def holding(connection: duckdb.DuckDBPyConnection, warehouse: Path, call: str, f
         near = hashes[begins[hashes >> (64 - _BITS)]]
         return bool((new[np.searchsorted(new, near) % len(new)] == near).any())
 
-    found = []
-    for file in files:
+    def is_found(file: str) -> bool:
         place = _place(warehouse, file)
         hashes = _read(place, proof)
         if hashes is None:
-            hashes = np.sort(_hashes(connection, "SELECT hash(id) AS hash FROM read_parquet($file)", {"file": file}))
+            with connection.cursor() as cursor:
+                hashes = np.sort(_hashes(cursor, "SELECT hash(id) AS hash FROM read_parquet($file)", {"file": file}))
             _keep(place, hashes, proof)
-        if is_near(hashes):
-            found.append(file)
-    return found
+        return is_near(hashes)
+
+    with ThreadPoolExecutor(2, thread_name_prefix="ids") as pool:
+        return [file for file, found in zip(files, pool.map(is_found, files), strict=True) if found]
 
 
 def forget(warehouse: Path) -> None:

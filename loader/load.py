@@ -78,8 +78,8 @@ def load(
         job.stage("commit")
         with ThreadPoolExecutor(1, thread_name_prefix="close") as pool:
             closed = pool.submit(connection.close)  # it takes a while to give its memory back
-            store.make_certain(settings.warehouse, job.load_id, commits)
-            store.commit(settings.warehouse, job.load_id, commits)
+            opened = store.make_certain(settings.warehouse, job.load_id, commits)
+            store.commit(settings.warehouse, job.load_id, commits, opened=opened)
             closed.result()
         report.loads.append(job.load_id)
 

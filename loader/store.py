@@ -3,7 +3,7 @@
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+from deltalake import DeltaTable
 from filelock import FileLock, Timeout
 
 from loader import delta, file_names
@@ -213,11 +214,16 @@ def _manifests(warehouse: Path, app: str) -> Path:
     return folder if app == LOADER else folder / app
 
 
-def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
-    """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not."""
+def make_certain(
+    warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER
+) -> dict[str, DeltaTable | None]:
+    """Writes the manifest of a load: from here on it will happen, whatever dies. LoaderError where it could not.
+
+    The tables by folder, for `commit` if that comes next; None: it is not there yet.
+    """
     with ThreadPoolExecutor(8, thread_name_prefix="sync") as pool:  # most of it is waiting for the disk
-        for _ in pool.map(lambda commit: delta.check(warehouse, commit), commits):
-            pass
+        found = pool.map(lambda commit: delta.check(warehouse, commit), commits)
+        opened = {commit.folder: table for commit, table in zip(commits, found, strict=True)}
         for _ in pool.map(
             _sync, [warehouse / commit.folder / file.path for commit in commits for file in commit.files]
         ):
@@ -226,6 +232,7 @@ def make_certain(warehouse: Path, load_id: int, commits: Sequence[Commit], app: 
     folder = _manifests(warehouse, app)
     folder.mkdir(exist_ok=True)
     _write_certain(folder / f"{load_id:012d}.json", json.dumps(content))
+    return opened
 
 
 def manifests(warehouse: Path, app: str = LOADER) -> list[tuple[int, list[Commit]]]:
@@ -245,12 +252,20 @@ def recover(warehouse: Path, app: str = LOADER) -> list[int]:
     return [load_id for load_id, _ in pending]
 
 
-def commit(warehouse: Path, load_id: int, commits: Sequence[Commit], app: str = LOADER) -> None:
+def commit(
+    warehouse: Path,
+    load_id: int,
+    commits: Sequence[Commit],
+    app: str = LOADER,
+    opened: Mapping[str, DeltaTable | None] | None = None,
+) -> None:
     """Commits a load table by table, the last one when all others have it; those that have it already are left alone.
-    The commits outlive a power cut: deltalake would take the empty file that it can leave for a commit of nothing."""
+    The commits outlive a power cut: deltalake would take the empty file that it can leave for a commit of nothing.
+    opened: what `make_certain` gave, just now."""
+    known = opened or {}
 
     def one(each: Commit) -> None:
-        delta.commit(warehouse, each, load_id, app)
+        delta.commit(warehouse, each, load_id, app, known.get(each.folder))
         settle(warehouse / each.folder)
 
     with ThreadPoolExecutor(4, thread_name_prefix="commit") as pool:  # much of it is waiting for the disk
