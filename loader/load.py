@@ -79,7 +79,7 @@ def load(
         with ThreadPoolExecutor(1, thread_name_prefix="close") as pool:
             closed = pool.submit(connection.close)  # it takes a while to give its memory back
             opened = store.make_certain(settings.warehouse, job.load_id, commits)
-            store.commit(settings.warehouse, job.load_id, commits, opened=opened)
+            store.commit(settings.warehouse, job.load_id, commits, store.LOADER, opened)
             closed.result()
         report.loads.append(job.load_id)
 
