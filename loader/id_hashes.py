@@ -65,7 +65,9 @@ def _keep(place: Path, hashes: Hashes, proof: int) -> None:
     would let duplicates through."""
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_name(place.name + ".part")
-    np.concatenate([np.array([proof, hashes.sum()], np.uint64), hashes]).tofile(beside)
+    with beside.open("wb") as file:  # numpy's tofile doesn't tell of a full disk that it is full
+        file.write(np.array([proof, hashes.sum()], np.uint64).data)
+        file.write(hashes.data)
     beside.replace(place)
 
 

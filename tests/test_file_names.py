@@ -142,8 +142,8 @@ def test_what_is_compacted_is_of_the_group_of_loads_with_its_columns(tmp_path: P
     assert warehouses.query(tmp_path, "SELECT count(*), sum(n) FROM e") == [(7, 7)]
 
 
-def test_files_that_were_rewritten_are_read_by_name(tmp_path: Path) -> None:
-    """A column that got another type is NULL where a file lacks it, as before."""
+def test_files_that_were_rewritten(tmp_path: Path) -> None:
+    """A column that got another type has all its cells."""
     load(tmp_path, 0, track(0, 1, n=1), track(1, 2))
     load(tmp_path, 1, track(2, 1, n=1.5), track(3, 2))
     assert warehouses.query(tmp_path, "SELECT id, n FROM e ORDER BY id") == [

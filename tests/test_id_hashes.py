@@ -1,5 +1,6 @@
 """Kept hashes of ids: which files they say may hold a duplicate, and that no damage to them lets one through."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from loader import id_hashes, pipeline
+from loader import delta, id_hashes, pipeline
 from loader.settings import Settings
 from tests import warehouses
+from tests.conftest import Run
 
 FILES = {"a": ["x1", "x2"], "b": ["x3"], "c": [], "d": ["x1", "x4", "x5"]}
 
@@ -38,7 +40,12 @@ def kept(folder: Path) -> list[Path]:
     return sorted((folder / "loader/ids").rglob("*.ids"))
 
 
-def test_the_files_with_an_id_in_common(engine: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [1, 22])
+def test_the_files_with_an_id_in_common(
+    bits: int, engine: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many hashes are looked up though they are not there."""
+    monkeypatch.setattr(id_hashes, "_BITS", bits)
     for _ in ("made", "kept"):
         assert holding(engine, tmp_path, "x1", "y") == ["a", "d"]
         assert holding(engine, tmp_path, "y", "x3") == ["b"]
@@ -57,8 +64,8 @@ def test_what_is_kept_is_not_read_again(engine: duckdb.DuckDBPyConnection, tmp_p
     assert holding(engine, tmp_path, "x1") == ["a", "d"]
 
 
-def test_more_files_than_are_read_at_once(tmp_path: Path) -> None:
-    """Each has its own hashes, wherever in the list it stands; with thousands of ids, of which one is the new one's."""
+def test_many_files_of_many_ids(tmp_path: Path) -> None:
+    """Each has its own hashes, wherever in the list it stands; one of them has one of the new ids."""
     connection = duckdb.connect()
     connection.execute("CREATE TABLE item (call VARCHAR, id VARCHAR)")
     connection.execute("INSERT INTO item SELECT 'track', 'n' || i FROM range(5000) t(i)")
@@ -117,6 +124,24 @@ def test_damage_lets_no_duplicate_through(
         damage(place)
     assert holding(engine, tmp_path, "x1", "x3") == ["a", "b", "d"]
     assert {place: place.read_bytes() for place in kept(tmp_path)} == whole
+
+
+def test_a_full_disk(run: Run, tmp_path: Path) -> None:
+    """/dev/full says what it does. The next load goes on."""
+    events = warehouses.lines(track(1))
+    warehouses.load(tmp_path, {"1.jsonl": events})
+    (file,) = delta.snapshot(tmp_path / "warehouse/tables/tracks").files
+    place = tmp_path / f"warehouse/loader/ids/{Path(file.path).relative_to(tmp_path / 'warehouse')}.ids.part"
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/dev/full")
+    (tmp_path / "2.jsonl").write_bytes(events)
+    command = ("load", "2.jsonl", "--warehouse", "warehouse")
+    done = run(*command)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: disk full: ")
+    assert done.stderr.endswith("Make room and run this again; what was committed stays.\n")
+    place.unlink()
+    assert json.loads(run(*command, "--json").stdout)["duplicates"] == 1
 
 
 def track(number: int, day: int = 1) -> dict[str, object]:
